@@ -1,0 +1,53 @@
+package tunnel
+
+import (
+	"net/netip"
+	"time"
+)
+
+// A Status is what a tunnel is and has done. It marshals to JSON as it stands.
+type Status struct {
+	Interface string       `json:"interface"`
+	Kind      string       `json:"kind"`
+	Role      string       `json:"role"`
+	Datapath  string       `json:"datapath"` // the one in use
+	Fallback  []string     `json:"fallback"` // why better ones were passed over, one line each
+	Local     netip.Addr   `json:"local"`
+	Delegated netip.Prefix `json:"delegated"`
+	Address   netip.Addr   `json:"address"`
+	Relays    []netip.Addr `json:"relays"`
+	MTU       int          `json:"mtu"`
+	Expose    string       `json:"expose"`
+	Filter    string       `json:"filter"` // "stateful", "stateless" (no conntrack here) or "none"
+	Ports     []Port       `json:"ports"`
+	Since     time.Time    `json:"since"`
+	// Remade counts how often the interface had to be made again.
+	Remade uint64 `json:"remade"`
+
+	// Received and Sent count inner packets that passed, in whole tunnel.
+	Received Count `json:"received"`
+	Sent     Count `json:"sent"`
+	// Drops counts packets refused, by the reason's name.
+	Drops map[string]uint64 `json:"drops"`
+}
+
+// A Count is a number of packets and of their inner bytes.
+type Count struct {
+	Packets uint64 `json:"packets"`
+	Bytes   uint64 `json:"bytes"`
+}
+
+// A Port is a range of ports that the tunnel lets in.
+type Port struct {
+	Proto string `json:"proto"` // "tcp" or "udp"
+	First uint16 `json:"first"`
+	Last  uint16 `json:"last"` // 0: only First
+}
+
+// A Change says that the tunnel's address is another one now: listeners on the
+// tunnel's address, identities and DNS follow it.
+type Change struct {
+	Local     netip.Addr // the IPv4 address
+	Delegated netip.Prefix
+	Address   netip.Addr
+}
