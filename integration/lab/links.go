@@ -1,0 +1,94 @@
+package lab
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// pair joins two namespaces by a virtual Ethernet cable.
+type pair struct {
+	a, b         *Namespace
+	aName, bName string
+}
+
+// connect makes the cable and brings both ends up.
+func connect(p pair) error {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = p.aName
+	link := &netlink.Veth{LinkAttrs: attrs, PeerName: p.bName, PeerNamespace: netlink.NsFd(int(p.b.fd))}
+	if err := p.a.nl.LinkAdd(link); err != nil {
+		return fmt.Errorf("lab: connect %s to %s: %w", p.a.Name, p.b.Name, err)
+	}
+	if err := p.a.up(p.aName); err != nil {
+		return err
+	}
+	return p.b.up(p.bName)
+}
+
+func (n *Namespace) up(link string) error {
+	l, err := n.nl.LinkByName(link)
+	if err == nil {
+		err = n.nl.LinkSetUp(l)
+	}
+	if err != nil {
+		return fmt.Errorf("lab: namespace %q: link %q up: %w", n.Name, link, err)
+	}
+	return nil
+}
+
+// AddAddr gives the link an address that is usable at once: duplicate address
+// detection is skipped.
+func (n *Namespace) AddAddr(link string, addr netip.Prefix) error {
+	l, err := n.nl.LinkByName(link)
+	if err == nil {
+		a := &netlink.Addr{IPNet: ipNet(addr)}
+		if addr.Addr().Is6() {
+			a.Flags = unix.IFA_F_NODAD
+		}
+		err = n.nl.AddrReplace(l, a)
+	}
+	if err != nil {
+		return fmt.Errorf("lab: namespace %q: address %s on %q: %w", n.Name, addr, link, err)
+	}
+	return nil
+}
+
+// AddRoute adds a route to dst through the link, by way of the neighbour via;
+// an invalid via makes dst on-link.
+func (n *Namespace) AddRoute(link string, dst netip.Prefix, via netip.Addr) error {
+	l, err := n.nl.LinkByName(link)
+	if err == nil {
+		r := &netlink.Route{LinkIndex: l.Attrs().Index, Dst: ipNet(dst)}
+		if via.IsValid() {
+			r.Gw = via.AsSlice()
+		} else {
+			r.Scope = netlink.SCOPE_LINK
+		}
+		err = n.nl.RouteAdd(r)
+	}
+	if err != nil {
+		return fmt.Errorf("lab: namespace %q: route %s by %q: %w", n.Name, dst, link, err)
+	}
+	return nil
+}
+
+// SetMTU changes the size of the largest packet of a link.
+func (n *Namespace) SetMTU(link string, mtu int) error {
+	l, err := n.nl.LinkByName(link)
+	if err == nil {
+		err = n.nl.LinkSetMTU(l, mtu)
+	}
+	if err != nil {
+		return fmt.Errorf("lab: namespace %q: mtu %d on %q: %w", n.Name, mtu, link, err)
+	}
+	return nil
+}
+
+// ipNet keeps the host bits, as an interface address needs them.
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
