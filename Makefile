@@ -1,0 +1,36 @@
+# Genkan. "make test" and "make demo" want root and Go, on a fresh Debian too.
+GO      ?= go
+PREFIX  ?= /usr/local
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+build:          ## bin/genkan, one static file
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/genkan ./cmd/genkan
+
+demo: build     ## the whole thing in network namespaces on this machine
+	./bin/genkan demo
+
+test: setup lint ## everything that is proven, with the race detector
+	$(GO) test -race -timeout 15m ./...
+
+test-kernel: setup ## the tunnel against the sit of real Linux kernels, in a VM
+	$(GO) test -count 1 -v -run TestVM ./integration/kernel
+
+setup:          ## Debian packages and kernels that the tests need
+	./integration/setup.sh
+
+lint:
+	./.ci/lint
+
+fuzz:           ## each fuzz target for 30 s; FUZZTIME=5m for longer
+	./.ci/fuzz
+
+bench:          ## against other proxies and tunnels, side by side
+	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 60m ./integration/bench
+
+install: build  ## into DESTDIR/PREFIX, /usr/local unless set
+	install -D -m 755 bin/genkan $(DESTDIR)$(PREFIX)/sbin/genkan
+
+clean:
+	rm -rf bin dist
+
+.PHONY: build demo test test-kernel setup lint fuzz bench install clean
