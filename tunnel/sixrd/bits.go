@@ -31,6 +31,8 @@ func (d Domain) Bits() (Bits, error) {
 		return Bits{}, fmt.Errorf("sixrd: 6rd prefix %q is not global unicast; write the provider's IPv6 prefix", p)
 	case d.IPv4MaskLen < 0 || d.IPv4MaskLen > 32:
 		return Bits{}, fmt.Errorf("sixrd: IPv4MaskLen %d; write 0 to 32", d.IPv4MaskLen)
+	case p.Bits() > 64:
+		return Bits{}, fmt.Errorf("sixrd: 6rd prefix %q is longer than /64; write the provider's IPv6 prefix", p)
 	case d.Length() > 64:
 		return Bits{}, fmt.Errorf("sixrd: 6rd prefix %q with IPv4MaskLen %d delegates a /%d, longer than /64; IPv4MaskLen must be at least %d",
 			p, d.IPv4MaskLen, d.Length(), p.Bits()-32)
