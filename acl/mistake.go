@@ -41,6 +41,11 @@ func ipv6Mistake(s string) string {
 			}
 		}
 	}
+	if ip, err := netip.ParseAddr(s[:max(i, 0)]); err == nil && ip.Is6() {
+		if _, ok := decimal(s[i+1:], 65535); ok {
+			return "not an IPv6 address; with a port, write " + strconv.Quote("["+ip.String()+"]"+s[i:])
+		}
+	}
 	return "not an IPv6 address"
 }
 

@@ -28,14 +28,6 @@ const (
 	EmbeddedOff                  // they do not
 )
 
-// A SixRD is the arithmetic of a 6rd domain, as far as reading the embedded
-// IPv4 address needs it (RFC 5969 §7.1). The zero SixRD embeds nothing.
-type SixRD struct {
-	Prefix      Prefix // the 6rd prefix
-	IPv4MaskLen int    // high bits that all IPv4 addresses of the domain share, 0 to 32
-	Common      Addr   // any address of the domain: it gives these bits
-}
-
 // A List is a named set of addresses that is replaced as a whole.
 type List struct{ ranges []Range }
 
