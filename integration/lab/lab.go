@@ -32,6 +32,9 @@ type Config struct {
 type Lab struct {
 	Client6, Client4, Relay, ISP, Front, Backend *Namespace
 
+	// Dir is a folder for the files of the lab's programs, readable by all.
+	Dir string
+
 	named bool
 	all   []*Namespace
 }
@@ -48,15 +51,24 @@ func New(cfg Config) (*Lab, error) {
 	return l, nil
 }
 
-// Close removes all namespaces and with them every link. Stop the programs in
-// them first. It may be called again.
+// Close removes all namespaces, with them every link, and Dir. Stop the programs
+// in them first. It may be called again.
 func (l *Lab) Close() {
 	for i := len(l.all) - 1; i >= 0; i-- {
 		l.all[i].close()
 	}
+	if l.Dir != "" {
+		_ = os.RemoveAll(l.Dir)
+	}
 }
 
-func (l *Lab) build() error {
+func (l *Lab) build() (err error) {
+	if l.Dir, err = os.MkdirTemp("", "genkan"); err != nil {
+		return fmt.Errorf("lab: %w", err)
+	}
+	if err := os.Chmod(l.Dir, 0o755); err != nil {
+		return fmt.Errorf("lab: %w", err)
+	}
 	for _, n := range []struct {
 		name   string
 		ns     **Namespace
