@@ -1,0 +1,207 @@
+package filter
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+
+	"genkan/tunnel/ingress"
+)
+
+// Offsets in the IPv6, IPv4, and ICMPv6 headers.
+const (
+	src6, dst6, addr6 = 8, 24, 16
+	src4, dst4, addr4 = 12, 16, 4
+)
+
+// foreign drops sources of our 6rd domain that come by another interface:
+// there, nobody has compared them with an outer source, and rules such as
+// "allow 6rd:…" trust them (RFC 5969 §12). Networks of ours behind this host
+// have a route back, and pass.
+func (b *builder) foreign() {
+	c := b.chain("foreign", nftables.ChainHookPrerouting, nftables.ChainPriorityRaw)
+	var noRouteBack []expr.Any
+	if b.has.fib {
+		noRouteBack = []expr.Any{
+			&expr.Fib{Register: 1, FlagSADDR: true, FlagIIF: true, ResultOIF: true},
+			compare(expr.CmpOpEq, make([]byte, 4)),
+		}
+	}
+	b.rule(c, "foreign-6rd",
+		iif(expr.CmpOpNeq, b.cfg.Interface), iif(expr.CmpOpNeq, "lo"),
+		prefix(expr.PayloadBaseNetworkHeader, src6, expr.CmpOpEq, b.cfg.Domain),
+		noRouteBack, drop())
+}
+
+// track keeps what goes to our listeners, and back, out of conntrack: a flood
+// of strangers fills no table, and expose admits it by its port.
+func (b *builder) track(tcp, udp *nftables.Set) {
+	in := b.chain("track", nftables.ChainHookPrerouting, nftables.ChainPriorityRaw)
+	out := b.chain("track_out", nftables.ChainHookOutput, nftables.ChainPriorityRaw)
+	for _, s := range []struct {
+		proto byte
+		set   *nftables.Set
+	}{{unix.IPPROTO_TCP, tcp}, {unix.IPPROTO_UDP, udp}} {
+		b.rule(in, "", iif(expr.CmpOpEq, b.cfg.Interface), l4(s.proto), port(dport, s.set), []expr.Any{&expr.Notrack{}})
+		b.rule(out, "", oif(expr.CmpOpEq, b.cfg.Interface), l4(s.proto), port(sport, s.set), []expr.Any{&expr.Notrack{}})
+	}
+}
+
+const (
+	sport = 0
+	dport = 2
+)
+
+func port(offset uint32, set *nftables.Set) []expr.Any {
+	return []expr.Any{
+		load(expr.PayloadBaseTransportHeader, offset, 2),
+		&expr.Lookup{SourceRegister: 1, SetName: set.Name, SetID: set.ID},
+	}
+}
+
+// expose is DESIGN's "the tunnel opens nothing else".
+func (b *builder) expose(tcp, udp *nftables.Set) {
+	c := b.chain("expose", nftables.ChainHookInput, nftables.ChainPriorityFilter)
+	b.rule(c, "", iif(expr.CmpOpNeq, b.cfg.Interface), accept())
+	b.rule(c, "", l4(unix.IPPROTO_TCP), port(dport, tcp), accept())
+	b.rule(c, "", l4(unix.IPPROTO_UDP), port(dport, udp), accept())
+	b.replies(c)
+	b.rule(c, "not-exposed", drop())
+}
+
+// forward lets what our networks began come back, and nothing else in: a host
+// that forwards, for containers perhaps, does not open those to the world.
+func (b *builder) forward() {
+	c := b.chain("forward", nftables.ChainHookForward, nftables.ChainPriorityFilter)
+	b.rule(c, "", iif(expr.CmpOpNeq, b.cfg.Interface), accept())
+	b.replies(c)
+	b.rule(c, "not-exposed", drop())
+}
+
+// replies accepts ICMPv6 errors and echo (RFC 4890 §4.3.1) and answers to what
+// this side began.
+func (b *builder) replies(c *nftables.Chain) {
+	for _, typ := range []byte{1, 2, 3, 4, 128, 129} {
+		b.rule(c, "", l4(unix.IPPROTO_ICMPV6),
+			[]expr.Any{load(expr.PayloadBaseTransportHeader, 0, 1), compare(expr.CmpOpEq, []byte{typ})}, accept())
+	}
+	if b.has.ct {
+		known := binaryutil.NativeEndian.PutUint32(expr.CtStateBitESTABLISHED | expr.CtStateBitRELATED)
+		b.rule(c, "", []expr.Any{
+			&expr.Ct{Register: 1, Key: expr.CtKeySTATE}, mask(known), compare(expr.CmpOpNeq, make([]byte, 4)),
+		}, accept())
+		return
+	}
+	// Without conntrack: anything but the first packet of a connection.
+	const flags, syn, ack, rst = 13, 0x02, 0x10, 0x04
+	for _, bit := range []byte{ack, rst} {
+		b.rule(c, "", l4(unix.IPPROTO_TCP),
+			bits(expr.PayloadBaseTransportHeader, flags, expr.CmpOpEq, []byte{bit}, []byte{bit}), accept())
+	}
+}
+
+// outside drops what the kernel's sit would take in (facts: it asks nobody
+// whether a packet from outside of the 6rd domain came by a relay).
+func (b *builder) outside() {
+	k := b.cfg.Kernel
+	c := b.chain("outside", nftables.ChainHookPrerouting, nftables.ChainPriorityRaw)
+	ours := join(
+		[]expr.Any{load(expr.PayloadBaseNetworkHeader, 9, 1), compare(expr.CmpOpEq, []byte{unix.IPPROTO_IPV6})},
+		prefix(expr.PayloadBaseNetworkHeader, dst4, expr.CmpOpEq, netip.PrefixFrom(k.Local, 32)))
+	for _, r := range k.Rules {
+		if r.Field == ingress.OuterSrc {
+			for _, in := range r.In {
+				b.rule(c, r.Reason.String(), ours, prefix(expr.PayloadBaseNetworkHeader, src4, expr.CmpOpEq, in.Prefix4()),
+					except(r.Except), drop())
+			}
+		}
+	}
+	var stranger []expr.Any
+	for _, relay := range k.Relays {
+		stranger = append(stranger, prefix(expr.PayloadBaseNetworkHeader, src4, expr.CmpOpNeq, netip.PrefixFrom(relay, 32))...)
+	}
+	// A fragment after the first has no inner header to look at: only the
+	// relays, who are trusted with it, may send some.
+	b.rule(c, "fragment", ours, stranger,
+		bits(expr.PayloadBaseNetworkHeader, 6, expr.CmpOpNeq, []byte{0, 0}, []byte{0x3f, 0xff}), drop())
+	if k.Domain.IsValid() {
+		// The transport header of protocol 41 is the inner IPv6 header.
+		b.rule(c, ingress.NotRelay.String(), ours, stranger,
+			prefix(expr.PayloadBaseTransportHeader, src6, expr.CmpOpNeq, k.Domain), drop())
+	}
+	// What is not IPv6 inside never reaches a rule on the tunnel interface.
+	b.rule(c, ingress.BadVersion.String(), ours,
+		bits(expr.PayloadBaseTransportHeader, 0, expr.CmpOpNeq, []byte{0x60}, []byte{0xf0}), drop())
+}
+
+// except adds "and none of these" to a rule on the outer source.
+func except(ps []ingress.Pattern) []expr.Any {
+	var out []expr.Any
+	for _, p := range ps {
+		out = append(out, prefix(expr.PayloadBaseNetworkHeader, src4, expr.CmpOpNeq, p.Prefix4())...)
+	}
+	return out
+}
+
+// inside makes the checks on inner addresses once sit has decapsulated. The
+// table's rules that compare addresses with each other are not here: sit
+// compares the embedded address itself, and a source equal to its destination
+// is either not ours to receive or not another's to send.
+func (b *builder) inside() {
+	k := b.cfg.Kernel
+	c := b.chain("inside", nftables.ChainHookPrerouting, nftables.ChainPriorityRaw)
+	ours := iif(expr.CmpOpEq, b.cfg.Interface)
+	for _, r := range k.Rules {
+		if r.When != ingress.Always || len(r.Trusted) > 0 || r.Field != ingress.InnerSrc && r.Field != ingress.InnerDst {
+			continue
+		}
+		offset := uint32(src6)
+		if r.Field == ingress.InnerDst {
+			offset = dst6
+		}
+		var not []expr.Any
+		for _, p := range r.Except {
+			not = append(not, pattern(offset, expr.CmpOpNeq, p)...)
+		}
+		for _, p := range r.In {
+			b.rule(c, r.Reason.String(), ours, pattern(offset, expr.CmpOpEq, p), not, drop())
+		}
+	}
+	b.insidePayload(c, ours)
+}
+
+// insidePayload makes the checks on what follows the addresses.
+func (b *builder) insidePayload(c *nftables.Chain, ours []expr.Any) {
+	icmp := func(op expr.CmpOp, typ byte) []expr.Any {
+		return []expr.Any{load(expr.PayloadBaseTransportHeader, 0, 1), compare(op, []byte{typ})}
+	}
+	for _, r := range [][2]byte{{130, 137}, {143, 143}, {148, 149}, {151, 153}} { // MLD, ND; MLDv2; SEND; MRD
+		b.rule(c, ingress.NeighborDiscovery.String(), ours, l4(unix.IPPROTO_ICMPV6),
+			icmp(expr.CmpOpGte, r[0]), icmp(expr.CmpOpLte, r[1]), drop())
+	}
+	mtu := make([]byte, 4)
+	binary.BigEndian.PutUint32(mtu, uint32(b.cfg.Kernel.MTU))
+	for _, bound := range []expr.Any{compare(expr.CmpOpLt, []byte{0, 0, 5, 0}), compare(expr.CmpOpGt, mtu)} {
+		b.rule(c, ingress.PacketTooBig.String(), ours, l4(unix.IPPROTO_ICMPV6), icmp(expr.CmpOpEq, 2),
+			[]expr.Any{load(expr.PayloadBaseTransportHeader, 4, 4), bound}, drop())
+	}
+	// RFC 5095, RFC 8754: the routing header's segments left.
+	b.rule(c, ingress.RoutingHeader.String(), ours, []expr.Any{
+		&expr.Exthdr{DestRegister: 1, Type: unix.IPPROTO_ROUTING, Offset: 3, Len: 1, Op: expr.ExthdrOpIpv6},
+		compare(expr.CmpOpNeq, []byte{0}),
+	}, drop())
+}
+
+// pattern compares an inner address with a pattern of the ingress table.
+func pattern(offset uint32, op expr.CmpOp, p ingress.Pattern) []expr.Any {
+	var value, m [addr6]byte
+	binary.BigEndian.PutUint64(value[:], p.Hi)
+	binary.BigEndian.PutUint64(value[8:], p.Lo)
+	binary.BigEndian.PutUint64(m[:], p.HiMask)
+	binary.BigEndian.PutUint64(m[8:], p.LoMask)
+	return bits(expr.PayloadBaseNetworkHeader, offset, op, value[:], m[:])
+}

@@ -1,0 +1,175 @@
+package user
+
+import (
+	"encoding/binary"
+	"os"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"genkan/tunnel/ingress"
+)
+
+const (
+	rxBatch = 32
+	// frameLen holds a virtio_net_hdr, any link header and the largest IPv4
+	// packet.
+	frameLen = vnetLen + 64 + 65536
+	// outerLen is an IPv4 header without options.
+	outerLen = 20
+	// auxLen is a control message with a struct tpacket_auxdata.
+	auxLen = unix.SizeofCmsghdr + 24
+)
+
+// A receiver takes packets from the packet socket, judges them and writes what
+// is inside to the TUN device. All its memory is allocated once.
+type receiver struct {
+	conn  syscall.RawConn
+	tun   *os.File
+	tunFd int
+	check *ingress.Checker
+	frags ingress.Reassembler
+	count *Counters
+
+	msgs   [rxBatch]unix.Mmsghdr
+	iov    [rxBatch]unix.Iovec
+	aux    [rxBatch][auxLen]byte
+	frames [rxBatch][]byte
+
+	n    int // messages in the batch
+	err  error
+	read func(fd uintptr) bool // made once: a closure a call would allocate
+}
+
+func newReceiver(socket, tun *os.File, check *ingress.Checker, count *Counters) (*receiver, error) {
+	conn, err := socket.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	r := &receiver{conn: conn, tun: tun, check: check, count: count}
+	for i := range r.frames {
+		r.frames[i] = make([]byte, frameLen)
+		r.iov[i].Base = &r.frames[i][0]
+		r.iov[i].SetLen(frameLen)
+		r.msgs[i].Hdr.Iov = &r.iov[i]
+		r.msgs[i].Hdr.SetIovlen(1)
+		r.msgs[i].Hdr.Control = &r.aux[i][0]
+	}
+	r.read = r.recvmmsg
+	return r, nil
+}
+
+// recvmmsg fills the batch; false asks the poller to wait.
+func (r *receiver) recvmmsg(fd uintptr) bool {
+	for i := range r.msgs {
+		r.msgs[i].Hdr.SetControllen(auxLen)
+	}
+	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.msgs[0])), rxBatch, unix.MSG_DONTWAIT, 0, 0)
+	switch errno {
+	case 0:
+		r.n, r.err = int(n), nil
+	case unix.EAGAIN:
+		return false
+	case unix.EINTR, unix.ENETDOWN: // an interface went down: others may live
+		r.n, r.err = 0, nil
+	default:
+		r.n, r.err = 0, os.NewSyscallError("recvmmsg", errno)
+	}
+	return true
+}
+
+// run receives until the socket's read deadline passes or it is closed.
+func (r *receiver) run() error {
+	for {
+		if err := r.conn.Read(r.read); err != nil {
+			return err
+		}
+		if r.err != nil {
+			return r.err
+		}
+		for i := range r.msgs[:r.n] {
+			r.frame(i)
+		}
+	}
+}
+
+// frame handles message i of the batch.
+func (r *receiver) frame(i int) {
+	m := &r.msgs[i]
+	link, ok := linkLen(r.aux[i][:m.Hdr.Controllen])
+	if m.Hdr.Flags&unix.MSG_TRUNC != 0 || !ok || int(m.Len) < vnetLen+link {
+		r.count.Faults[Truncated].Add(1)
+		return
+	}
+	frame := r.frames[i][:m.Len]
+	pkt := frame[vnetLen+link:]
+	reason := r.check.Check(pkt)
+	switch reason {
+	case ingress.Pass:
+		hdr := int(pkt[0]&15) * 4
+		v, ok := parseVnet(frame).stripped(link+hdr, int(binary.BigEndian.Uint16(pkt[2:]))-hdr)
+		if !ok {
+			r.count.Faults[BadOffload].Add(1)
+			return
+		}
+		// hdr is 20 at least: the virtio_net_hdr finds its place before the
+		// inner packet.
+		r.deliver(frame, vnetLen+link, v)
+	case ingress.Fragment:
+		r.fragment(pkt)
+	default:
+		r.count.Reasons[reason].Add(1)
+	}
+}
+
+// deliver writes the packet inside of the judged outer packet at buf[at:].
+func (r *receiver) deliver(buf []byte, at int, v vnetHdr) {
+	outer := buf[at:]
+	hdr := int(outer[0]&15) * 4
+	inner := outer[hdr:binary.BigEndian.Uint16(outer[2:])]
+	// RFC 6040 §4.2. Check has dropped what cannot carry the mark.
+	if tc, _ := ingress.Decapsulate(outer[1], inner[0]<<4|inner[1]>>4); tc != inner[0]<<4|inner[1]>>4 {
+		inner[0] = inner[0]&0xf0 | tc>>4
+		inner[1] = inner[1]&0x0f | tc<<4
+	}
+	v.put(outer[hdr-vnetLen:])
+	r.count.RxPackets.Add(1)
+	r.count.RxBytes.Add(uint64(len(inner)))
+	if _, err := r.tun.Write(outer[hdr-vnetLen : hdr+len(inner)]); err != nil {
+		r.count.Faults[TUNWrite].Add(1)
+	}
+}
+
+// fragment gives an outer fragment to the reassembler, and the whole packet,
+// once it is there, to the same checks.
+func (r *receiver) fragment(pkt []byte) {
+	whole, reason := r.frags.Add(pkt, time.Now())
+	r.count.Reasons[ingress.FragmentTimeout].Add(uint64(r.frags.Expired()))
+	if reason == ingress.Fragment { // more to come
+		return
+	}
+	if reason == ingress.Pass {
+		reason = r.check.Check(whole)
+	}
+	if reason != ingress.Pass {
+		r.count.Reasons[reason].Add(1)
+		return
+	}
+	r.deliver(whole, 0, vnetHdr{})
+}
+
+// linkLen returns the length of the link header, from the auxiliary data: 14
+// for Ethernet, 0 for a point-to-point link, and so on for others.
+func linkLen(control []byte) (int, bool) {
+	if len(control) < unix.SizeofCmsghdr+int(unsafe.Sizeof(unix.TpacketAuxdata{})) {
+		return 0, false
+	}
+	h := (*unix.Cmsghdr)(unsafe.Pointer(&control[0]))
+	if h.Level != unix.SOL_PACKET || h.Type != unix.PACKET_AUXDATA {
+		return 0, false
+	}
+	aux := (*unix.TpacketAuxdata)(unsafe.Pointer(&control[unix.SizeofCmsghdr]))
+	return int(aux.Net), aux.Net <= 64
+}
