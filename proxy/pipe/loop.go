@@ -218,11 +218,12 @@ func (l *loop) admit(s *Stream) Result {
 	if l.closed {
 		return Result{Reason: Shutdown}
 	}
-	s.ends[0].flags |= added // before the loop can see it
-	if !l.table.put(s) {
+	fd := s.ends[0].fd
+	s.ends[0].flags |= added
+	if !l.table.put(s) { // the loop may see s from here on
 		return Result{Reason: Failed, Err: errFull}
 	}
-	if err := l.watch(s.ends[0].fd, aboutClient, int32(s.index), socketEvents); err != nil {
+	if err := l.watch(fd, aboutClient, int32(s.index), socketEvents); err != nil {
 		l.table.clear(s.index)
 		l.table.free([]uint32{s.index})
 		return Result{Reason: Failed, Side: Client, Err: err}

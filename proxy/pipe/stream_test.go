@@ -153,10 +153,10 @@ func TestLimits(t *testing.T) {
 // A stream that moves bytes now and then is not idle, in whichever direction.
 func TestBusyIsNotIdle(t *testing.T) {
 	each(t, func(t *testing.T, e *Engine, entrance string) {
-		r := startStream(t, e, entrance, Options{Idle: time.Second})
-		ticker := time.NewTicker(300 * time.Millisecond)
+		r := startStream(t, e, entrance, Options{Idle: 500 * time.Millisecond})
+		ticker := time.NewTicker(200 * time.Millisecond)
 		defer ticker.Stop()
-		for range 6 {
+		for range 5 {
 			<-ticker.C
 			mustWrite(t, r.backend, "x")
 			mustRead(t, r.client, "x")
