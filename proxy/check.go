@@ -1,0 +1,79 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// groupOf checks the backends of a site or forward.
+func (st *state) groupOf(key, name string, to []Backend, balance Balance, check Check, maxConns int) (groupConfig, error) {
+	config := groupConfig{
+		name: name, key: key, to: to, balance: balance, check: check,
+		maxConns: maxConns, dial: st.timeouts.Dial,
+	}
+	switch {
+	case len(to) == 0:
+		return config, errors.New("no backend; write to = \"ADDRESS:PORT\"")
+	case maxConns < 0:
+		return config, fmt.Errorf("max_conns %d: negative; write how many connections a backend takes", maxConns)
+	case balance > BalanceHash:
+		return config, fmt.Errorf("balance %d is none of ours", balance)
+	}
+	for _, b := range to {
+		if b.Name == "" && !b.Addr.Is4() {
+			return config, fmt.Errorf("to %q: backends are IPv4 only; write the server's IPv4 address", b)
+		}
+	}
+	return config, config.check.fill()
+}
+
+// fill checks c and puts the defaults in.
+func (c *Check) fill() error {
+	if c.Interval < 0 || c.Timeout < 0 || c.Rise < 0 || c.Fall < 0 {
+		return errors.New("check: a negative value; leave it out for the default")
+	}
+	if c.Timeout == 0 {
+		c.Timeout = 2 * time.Second
+	}
+	if c.Rise == 0 {
+		c.Rise = 2
+	}
+	if c.Fall == 0 {
+		c.Fall = 3
+	}
+	return nil
+}
+
+// checkAnnounce refuses ways that are not known here.
+func checkAnnounce(ways []string, known ...string) error {
+	for _, way := range ways {
+		if !slices.Contains(known, way) {
+			return fmt.Errorf("announce %q is none of %q", way, known)
+		}
+	}
+	return nil
+}
+
+func (t Trust) check() error {
+	if !slices.Contains([]string{"", "x-forwarded-for", "forwarded"}, t.Header) {
+		return fmt.Errorf("trust: header %q is neither \"x-forwarded-for\" nor \"forwarded\"", t.Header)
+	}
+	return nil
+}
+
+// defaultMaxConns is what MaxConns is when it is zero: as many connections as
+// the descriptors suffice for, with two each and some for all else, and no
+// more than 65536. Refusing to accept is better than failing in the middle.
+func defaultMaxConns() int {
+	const most, spare = 65536, 64
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return most
+	}
+	return int(min(max(limit.Cur, spare+2)-spare, 2*most)) / 2
+}

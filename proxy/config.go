@@ -1,0 +1,184 @@
+package proxy
+
+import (
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"genkan/acl"
+)
+
+// Config is everything that a Server does. It is passed by value; New and
+// Apply refuse one that does not hold, and say every fault that they find.
+// The zero Config listens nowhere.
+type Config struct {
+	Sites     []Site
+	Forwards  []Forward
+	Listeners []Listener // settings of listeners that Sites or Forwards use
+	Pools     []Pool     // what source = "pool" draws from
+
+	// Tunnel is the address that "tunnel:PORT" means. Zero: there is no
+	// tunnel, and a listener on it is an error.
+	Tunnel acl.Addr
+	// TunnelInterface is the name of the tunnel's interface. A connection
+	// counts as arrived through the tunnel only when the kernel says that
+	// it came in by this interface. Empty: none does.
+	TunnelInterface string
+
+	// Backends is the list of networks that may be dialled. Nil: every IPv4
+	// address but our own listeners, Refuse, 0/8, 169.254/16 and multicast.
+	Backends []acl.Prefix
+	// Refuse are further addresses of our own that are never dialled, such as
+	// the admin listener's. An unspecified address means every address of
+	// this machine.
+	Refuse []netip.AddrPort
+
+	// MaxConns bounds the client connections that are open at once, over all
+	// listeners. Zero: 65536. At the bound no more are accepted.
+	MaxConns int
+	// StateDir holds what survives a restart (pool.db). Empty: nothing does.
+	StateDir string
+	Timeouts Timeouts
+	// Log gets one line an event. Nil discards.
+	Log *slog.Logger
+}
+
+// Timeouts bound every wait. Zero means the default, negative is an error.
+type Timeouts struct {
+	Header   time.Duration // PROXY header, TLS ClientHello, HTTP request header; 5 s
+	Dial     time.Duration // connect to one backend; 5 s
+	Idle     time.Duration // no byte either way on a forward; 10 min
+	Lifetime time.Duration // of a forwarded connection; 24 h
+	KeepIdle time.Duration // HTTP connection between two requests; 60 s
+	Request  time.Duration // one HTTP request, body and answer; 10 min
+	UDPIdle  time.Duration // no datagram either way in a UDP session; 60 s
+	Drain    time.Duration // what is still open this long after the stop is cut; 30 s
+}
+
+// A Listener says what the sites and forwards on one listener share.
+type Listener struct {
+	Listen Listen
+	// AcceptProxy are the peers that must send a PROXY protocol header; all
+	// others must not. Empty: nobody sends one.
+	AcceptProxy []acl.Prefix
+}
+
+// A Site is one HTTP service, found by the name in Host.
+type Site struct {
+	Name string
+	// Hosts are what Host may say: "www.example.jp", "*.example.jp" (one or
+	// more labels in place of the star) or "default" (anything else, no Host
+	// included). Empty: Name is the only one.
+	Hosts  []string
+	Listen []Listen
+	To     []Backend
+	// Access judges each request. Nil denies all: no rules at all are
+	// written as acl.AllowAll().
+	Access *acl.Policy
+	// Shadow logs and counts what Access would deny, and lets it pass.
+	Shadow bool
+	Trust  Trust
+	// Announce says in which headers the backend learns the client:
+	// "x-forwarded-for", "forwarded", "x-real-ip", "pseudo-ipv4".
+	// Nil: x-forwarded-for. Empty but not nil: none.
+	Announce []string
+	// PseudoHeader is the header of "pseudo-ipv4". Empty: "Pseudo-IPv4".
+	PseudoHeader string
+	// Pool is the pool of "pseudo-ipv4", and of source = "pool". Empty: "default".
+	Pool    string
+	Source  Source
+	Balance Balance
+	Check   Check
+	// MaxConns bounds the requests that one backend has at once. Zero: no bound.
+	MaxConns int
+}
+
+// Trust says whose word on the client is believed, and which header it is in.
+// The zero Trust believes nobody.
+type Trust struct {
+	// From are the peers (proxies, CDNs) that are believed.
+	From []acl.Prefix
+	// Header is "x-forwarded-for" or "forwarded". Empty: x-forwarded-for.
+	Header string
+}
+
+// A Forward is one TCP or UDP service, found by its port and, with SNI set,
+// by the name in the TLS ClientHello.
+type Forward struct {
+	Name   string
+	Listen []Listen
+	To     []Backend
+	// Access judges each connection or UDP session. Nil denies all.
+	Access *acl.Policy
+	// Shadow logs and counts what Access would deny, and lets it pass.
+	Shadow bool
+	Source Source
+	// Announce is what is said in-band before the client's bytes:
+	// "proxy-v1" or "proxy-v2". Nil: nothing.
+	Announce []string
+	// AnnounceAddress is "client" (or empty), or "pool": an IPv6 client is
+	// announced as its pool address, the real one in a TLV of proxy-v2.
+	AnnounceAddress string
+	// Pool is the pool of Source "pool" and AnnounceAddress "pool". Empty: "default".
+	Pool string
+	// SNI are the names ("www.example.jp", "*.example.jp") of the TLS
+	// connections that are this forward's. Empty: all connections are.
+	SNI []string
+	// Protocol is "", "dns", "smtp", "ssh" or "ftp": what is known about the
+	// bytes. "dns" has no amplification guard and passes single datagrams.
+	Protocol string
+	Balance  Balance
+	Check    Check
+	// MaxConns bounds the connections that one backend has at once. Zero: no bound.
+	MaxConns int
+	// Idle and Lifetime override Config.Timeouts where not zero.
+	Idle     time.Duration
+	Lifetime time.Duration
+	// MaxSessions bounds the UDP sessions of this forward. Zero: 16384.
+	MaxSessions int
+}
+
+// A Source says whose address the backend sees on the socket. The zero Source
+// is SourceOwn.
+type Source uint8
+
+const (
+	SourceOwn         Source = iota // this machine's
+	SourcePool                      // a private IPv4 address per IPv6 /64; IPv4 clients as SourceOwn
+	SourceTransparent               // an IPv4 client's own; IPv6 clients as SourceOwn
+)
+
+// A Balance says how one of several backends is chosen. The zero Balance is
+// BalanceRoundRobin.
+type Balance uint8
+
+const (
+	BalanceRoundRobin Balance = iota
+	BalanceLeast              // fewest open connections
+	BalanceHash               // by client: IPv4 address or IPv6 /64
+)
+
+// A Check is an active TCP health check. The zero Check makes none.
+type Check struct {
+	Interval time.Duration // between two checks; zero: no checks
+	Timeout  time.Duration // of one; zero: 2 s
+	Send     string        // bytes sent once connected; empty: none
+	Expect   string        // what the answer must contain; empty: connecting is enough
+	Rise     int           // successes in a row that bring a backend back; zero: 2
+	Fall     int           // failures in a row that take it out; zero: 3
+}
+
+// A Pool is a range of private IPv4 addresses that stand for IPv6 clients.
+type Pool struct {
+	Name string // "default" unless named
+	// Prefix holds the addresses, IPv4.
+	Prefix acl.Prefix
+	// Quarantine is how long an address that lost its client is not given to
+	// another: at least as long as the longest ban. Zero: 24 h.
+	Quarantine time.Duration
+	// Per48 bounds the addresses that one IPv6 /48 may hold. Zero: 1/64 of
+	// the pool, at least 16. Our own 6rd domain (Domain) has no such bound.
+	Per48 int
+	// Domain is our 6rd prefix. Zero: there is none.
+	Domain acl.Prefix
+}

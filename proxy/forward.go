@@ -1,0 +1,123 @@
+package proxy
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"genkan/acl"
+	"genkan/proxy/pipe"
+)
+
+// A flow is one client's way through a forward: from the verdict to the close.
+type flow struct {
+	*arrival
+	forward *forward
+	group   *group
+	verdict acl.Verdict
+	head    []byte // what the backend gets first: announcement, then bytes read already
+	source  source
+	stream  *stream
+
+	mu      sync.Mutex // guards the fields below; the engine's loop uses them too
+	lease   *lease
+	tried   []*member
+	errs    []error
+	dialled time.Time // the present try
+}
+
+// forward judges the client and, when it may, gives its connection to the pipe
+// engine. sniffed are bytes that were read from it already.
+func (a *arrival) forward(f *forward, sniffed []byte) {
+	v := a.server.judge(f.gateway, acl.Client{Addr: a.addr(), Tunnel: a.tunnel})
+	if !v.Allow {
+		v.Release()
+		a.refuse()
+		return
+	}
+	fl := &flow{arrival: a, forward: f, verdict: v, head: sniffed}
+	fl.group = f.groups[min(int(a.svc.offset), len(f.groups)-1)]
+	fl.stream = &stream{client: a.addr()}
+	a.server.conns.add(fl.stream)
+	s := a.server.pipe.Forward(a.conn, fl.plan())
+	fl.stream.cutWith(s.Cut)
+}
+
+// plan chooses a backend that was not tried yet. Without one the plan is zero,
+// which ends the flow.
+func (fl *flow) plan() pipe.Plan {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	options := pipe.Options{Head: fl.head, Idle: fl.forward.Idle, Lifetime: fl.forward.Lifetime, Done: fl.done}
+	l, err := fl.group.pick(fl.addr(), fl.tried)
+	if err == nil {
+		if err = fl.state.guard.check("tcp", l.addr); err != nil {
+			l.done()
+			err = fmt.Errorf("backend %s: %w", l.text, err)
+		}
+	}
+	if err != nil {
+		if len(fl.tried) < len(fl.group.members) {
+			fl.errs = append(fl.errs, err)
+		}
+		return pipe.Plan{Options: options}
+	}
+	fl.lease = l
+	fl.dialled = time.Now()
+	return pipe.Plan{
+		Backend:     l.addr,
+		Source:      fl.source.addrPort(),
+		Transparent: fl.source.transparent,
+		Connect:     fl.group.config.dial,
+		Failed:      fl.unreachable,
+		Options:     options,
+	}
+}
+
+// unreachable takes note that the present backend could not be connected, and
+// gives the next. Nothing was sent yet.
+func (fl *flow) unreachable(err error) pipe.Plan {
+	fl.giveUp(err)
+	return fl.plan()
+}
+
+func (fl *flow) giveUp(err error) {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	fl.errs = append(fl.errs, fmt.Errorf("backend %s: %w after %s", fl.lease.text, cause(err), since(fl.dialled)))
+	fl.tried = append(fl.tried, fl.lease.member)
+	fl.lease.done()
+	fl.group.failed(fl.lease.member, err)
+	fl.lease = nil
+}
+
+// done ends the flow: both sockets are closed.
+func (fl *flow) done(r pipe.Result) {
+	s, count := fl.server, fl.forward.count
+	s.conns.remove(fl.stream)
+	s.conns.release()
+	fl.verdict.Release()
+	count.up.Add(r.Up)
+	count.down.Add(r.Down)
+	fl.mu.Lock()
+	l, errs := fl.lease, fl.errs
+	fl.mu.Unlock()
+	if l == nil || r.Reason == pipe.Unreachable || r.Reason == pipe.Refused {
+		count.failed.Add(1)
+		if l != nil {
+			l.done()
+		}
+		s.log.Warn("no backend", "forward", fl.forward.Name, "client", fl.client.Addr(), "cause", joinOnLine(errs), "waited", since(fl.began))
+		return
+	}
+	l.succeeded()
+	l.done()
+	attrs := []any{
+		"forward", fl.forward.Name, "client", fl.client.Addr(), "backend", l.text,
+		"up", r.Up, "down", r.Down, "lasted", since(fl.began), "end", r.Reason.String(), "by", r.Side.String(),
+	}
+	if r.Err != nil {
+		attrs = append(attrs, "cause", r.Err)
+	}
+	s.log.Info("connection", attrs...)
+}

@@ -1,0 +1,240 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"log/slog"
+	"net"
+	"net/netip"
+	"reflect"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"genkan/acl"
+)
+
+// A group is the backends of one site or forward: who is well, who is next.
+// It is safe for concurrent use and lives on over a reload that does not
+// change it.
+type group struct {
+	config  groupConfig
+	log     *slog.Logger
+	members []*member
+	next    atomic.Uint32 // of round-robin
+	seed    maphash.Seed  // of the hash, so that nobody can aim at one backend
+
+	stop func() // ends the goroutines of start; nil before
+	done sync.WaitGroup
+}
+
+// groupConfig is what makes two groups the same.
+type groupConfig struct {
+	name     string // of the site or forward
+	key      string // "site" or "forward", as the log has it
+	to       []Backend
+	offset   uint16 // into the port ranges of to
+	balance  Balance
+	check    Check
+	maxConns int
+	dial     time.Duration
+}
+
+// groupID is what makes two groups of two states one and the same.
+type groupID struct {
+	key, name string
+	offset    uint16
+}
+
+// A member is one backend.
+type member struct {
+	text  string // as configured, with the port of this group
+	port  uint16
+	addrs atomic.Pointer[[]netip.Addr] // last good answer; never empty once there
+
+	open     atomic.Int64 // connections
+	total    atomic.Int64
+	failures atomic.Int64
+
+	mu      sync.Mutex // guards the fields below
+	streak  int        // failed connects in a row
+	ejected time.Time  // not before this moment again
+	checked bool       // down by active checks
+	passes  int        // active checks in a row that went as lastOK says
+	lastOK  bool
+}
+
+// Passive ejection: so many failed connects in a row take a backend out for
+// so long. It is tried again by one client; the others keep what works.
+const (
+	ejectAfter = 3
+	ejectFor   = 5 * time.Second
+)
+
+func newGroup(config groupConfig, log *slog.Logger) *group {
+	g := &group{config: config, log: log.With(config.key, config.name), seed: maphash.MakeSeed()}
+	for _, to := range config.to {
+		m := &member{port: to.Port}
+		if to.PortEnd > to.Port {
+			m.port += config.offset
+		}
+		m.text = Backend{Addr: to.Addr, Name: to.Name, Port: m.port}.String()
+		if to.Addr.IsValid() {
+			m.addrs.Store(&[]netip.Addr{to.Addr.Netip()})
+		}
+		g.members = append(g.members, m)
+	}
+	return g
+}
+
+func (c groupConfig) equal(other groupConfig) bool { return reflect.DeepEqual(c, other) }
+
+var (
+	errNoBackend = errors.New("no backend is well")
+	errFull      = errors.New("all backends are at max_conns")
+	errUnknown   = errors.New("name not resolved yet")
+)
+
+// A lease is one use of a backend. Whoever got it calls done once.
+type lease struct {
+	*member
+	addr netip.AddrPort
+}
+
+func (l *lease) done() { l.open.Add(-1) }
+
+// pick chooses a backend for client, none of tried. It takes one that is
+// ejected only where all are: an answer late is better than none.
+func (g *group) pick(client acl.Addr, tried []*member) (*lease, error) {
+	now := time.Now()
+	reason := errNoBackend
+	for _, wellOnly := range []bool{true, false} {
+		for _, m := range g.order(client) {
+			if slices.Contains(tried, m) || m.isWell(now) != wellOnly || m.isDown() {
+				continue
+			}
+			addrs := m.addrs.Load()
+			if addrs == nil {
+				reason = fmt.Errorf("%s: %w", m.text, errUnknown)
+				continue
+			}
+			if n := m.open.Add(1); g.config.maxConns > 0 && n > int64(g.config.maxConns) {
+				m.open.Add(-1)
+				reason = errFull
+				continue
+			}
+			n := m.total.Add(1)
+			ip := (*addrs)[int(n)%len(*addrs)]
+			return &lease{m, netip.AddrPortFrom(ip, m.port)}, nil
+		}
+	}
+	return nil, reason
+}
+
+// order gives the members in the order in which they are to be tried.
+func (g *group) order(client acl.Addr) []*member {
+	n := len(g.members)
+	if n == 1 {
+		return g.members
+	}
+	first := 0
+	switch g.config.balance {
+	case BalanceRoundRobin:
+		first = int(g.next.Add(1)-1) % n
+	case BalanceHash:
+		return g.rendezvous(client)
+	case BalanceLeast:
+		first = int(g.next.Add(1)-1) % n // equals take turns
+	}
+	order := append(slices.Clone(g.members[first:]), g.members[:first]...)
+	if g.config.balance == BalanceLeast {
+		slices.SortStableFunc(order, func(a, b *member) int { return int(a.open.Load() - b.open.Load()) })
+	}
+	return order
+}
+
+// rendezvous orders the members by a hash of member and client, so that a
+// client keeps its backend, and finds the same next one when that is out.
+// IPv6 clients count by /64: that is one customer.
+func (g *group) rendezvous(client acl.Addr) []*member {
+	key := client.Netip()
+	if key.Is6() {
+		p, _ := key.Prefix(64)
+		key = p.Addr()
+	}
+	weight := func(m *member) uint64 {
+		return maphash.String(g.seed, m.text+"|"+key.String())
+	}
+	return slices.SortedFunc(slices.Values(g.members), func(a, b *member) int {
+		if weight(a) > weight(b) {
+			return -1
+		}
+		return 1
+	})
+}
+
+// connect opens a connection for client: it tries the backends one after the
+// other, as long as ctx and none answers. Nothing was sent to those that
+// failed. The error says for each what it answered and after how long.
+func (g *group) connect(ctx context.Context, client acl.Addr, dial dialFunc) (*net.TCPConn, *lease, error) {
+	var tried []*member
+	var errs []error
+	for range g.members {
+		l, err := g.pick(client, tried)
+		if err != nil {
+			errs = append(errs, err)
+			break
+		}
+		began := time.Now()
+		one, cancel := context.WithTimeout(ctx, g.config.dial)
+		conn, err := dial(one, l.addr)
+		cancel()
+		if err == nil {
+			l.succeeded()
+			return conn, l, nil
+		}
+		l.done()
+		if ctx.Err() != nil {
+			errs = append(errs, fmt.Errorf("backend %s: client gone after %s", l.text, since(began)))
+			break
+		}
+		g.failed(l.member, err)
+		errs = append(errs, fmt.Errorf("backend %s: %w after %s", l.text, cause(err), since(began)))
+		tried = append(tried, l.member)
+	}
+	return nil, nil, joinOnLine(errs)
+}
+
+func since(began time.Time) time.Duration { return time.Since(began).Round(time.Millisecond / 10) }
+
+// cause takes the wrapping of package net away, which repeats the address.
+func cause(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		if op.Timeout() {
+			return errors.New("no answer")
+		}
+		return op.Err
+	}
+	return err
+}
+
+type lineErrors []error
+
+func joinOnLine(errs []error) error { return lineErrors(errs) }
+
+func (e lineErrors) Error() string {
+	text := ""
+	for i, err := range e {
+		if i > 0 {
+			text += "; "
+		}
+		text += err.Error()
+	}
+	return text
+}
+
+func (e lineErrors) Unwrap() []error { return e }

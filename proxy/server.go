@@ -1,0 +1,221 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"genkan/proxy/pipe"
+)
+
+// A Server is the door: it owns the listeners and all that goes through them.
+// Its life is New, Listen, Serve; Close undoes Listen where Serve never ran.
+// The zero Server is not usable.
+type Server struct {
+	log   *slog.Logger
+	state atomic.Pointer[state]
+	conns *tracker
+	pipe  *pipe.Engine
+	web   *webEngine
+	stats *counters
+	deny  *denyLog
+
+	mu      sync.Mutex // guards the fields below, and lets one Apply at a time
+	doors   map[endpoint]*door
+	serving context.Context // of Serve; nil before
+	ended   bool            // no door may be opened any more
+	running sync.WaitGroup  // accept loops
+}
+
+// New checks cfg, wholly, and makes a Server that does not listen yet. It
+// opens nothing. The error joins all faults.
+func New(cfg Config) (*Server, error) {
+	log := cfg.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{
+		log:   log,
+		stats: newCounters(),
+		deny:  newDenyLog(log),
+		doors: map[endpoint]*door{},
+	}
+	st, err := s.build(cfg)
+	if err != nil {
+		return nil, err
+	}
+	s.conns = newTracker(st.maxConns)
+	s.web = newWebEngine(s)
+	s.state.Store(st)
+	return s, nil
+}
+
+// Listen opens all listeners or none. An error names each that could not be
+// opened and who has it.
+func (s *Server) Listen() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	opened, err := s.open(s.state.Load())
+	if err != nil {
+		return err
+	}
+	for _, d := range opened {
+		s.doors[d.endpoint] = d
+	}
+	return nil
+}
+
+// open opens what st wants and is not open yet, all or nothing.
+// s.mu is held.
+func (s *Server) open(st *state) ([]*door, error) {
+	var opened []*door
+	var errs []error
+	for e, svc := range st.services {
+		if s.doors[e] != nil {
+			continue
+		}
+		d, err := openDoor(e)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("listen %q: %w", svc.listen, err))
+			continue
+		}
+		opened = append(opened, d)
+	}
+	if len(errs) == 0 {
+		return opened, nil
+	}
+	for _, d := range opened {
+		d.close()
+	}
+	return nil, sortedJoin(errs)
+}
+
+// Serve takes clients until ctx ends; then it closes the listeners, lets what
+// is open finish for Timeouts.Drain, and cuts the rest. It returns when
+// nothing that it started is left. The error is nil after an end by ctx.
+func (s *Server) Serve(ctx context.Context) error {
+	s.mu.Lock()
+	if s.ended || s.serving != nil {
+		s.mu.Unlock()
+		return errors.New("proxy: Serve needs a new Server")
+	}
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	engine, err := pipe.New(pipe.Config{Log: s.log})
+	if err != nil {
+		s.mu.Unlock()
+		return fmt.Errorf("proxy: %w", err)
+	}
+	s.pipe = engine
+	s.serving = running
+	s.web.start(running)
+	s.state.Load().start(running, s.dial, lookupSystem)
+	for _, d := range s.doors {
+		s.run(d)
+	}
+	s.mu.Unlock()
+
+	<-ctx.Done()
+	s.closeDoors()
+	s.running.Wait()
+	s.drain()
+	stop()
+	s.pipe.Close()
+	s.state.Load().stop(nil)
+	return nil
+}
+
+// run starts the accept loop of d. s.mu is held.
+func (s *Server) run(d *door) {
+	s.running.Go(func() {
+		if d.tcp != nil {
+			s.accept(s.serving, d)
+		}
+	})
+}
+
+// Close closes the listeners of a Server that was not served. It may be
+// called at any time and any number of times.
+func (s *Server) Close() error {
+	s.closeDoors()
+	return nil
+}
+
+func (s *Server) closeDoors() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
+	for e, d := range s.doors {
+		d.close()
+		delete(s.doors, e)
+	}
+}
+
+// drain waits for connections to end, and cuts them at the deadline.
+func (s *Server) drain() {
+	limit := s.state.Load().timeouts.Drain
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	s.web.shutdown(ctx)
+	if cut := s.conns.drain(ctx); cut > 0 {
+		s.log.Warn("connections cut at the stop", "connections", cut, "waited", time.Since(began).Round(time.Millisecond))
+	}
+	s.web.close()
+}
+
+// A Port is a listener as the tunnel's filter wants it.
+type Port struct {
+	Proto       string // "tcp" or "udp"
+	First, Last uint16
+}
+
+// Ports gives the ports that clients may come to through the tunnel: those of
+// the tunnel's address and of the IPv6 wildcard, in no order.
+func (s *Server) Ports() []Port {
+	st := s.state.Load()
+	seen := map[Port]bool{}
+	var ports []Port
+	for e := range st.services {
+		ip := e.addr.Addr()
+		if !ip.Is6() || !ip.IsUnspecified() && ip != st.tunnel.Netip() {
+			continue
+		}
+		if p := (Port{e.network, e.addr.Port(), e.addr.Port()}); !seen[p] {
+			seen[p] = true
+			ports = append(ports, p)
+		}
+	}
+	return ports
+}
+
+// Addrs gives the addresses that are listened on, with the ports that the
+// system chose for port 0.
+func (s *Server) Addrs() []net.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var addrs []net.Addr
+	for _, d := range s.doors {
+		addrs = append(addrs, d.addr())
+	}
+	return addrs
+}
+
+// An endpoint is one socket that is listened on. IPv6 ones are IPv6 only.
+type endpoint struct {
+	network string // "tcp" or "udp"
+	addr    netip.AddrPort
+}
+
+func (e endpoint) String() string { return e.network + "/" + e.addr.String() }
+
+// dial connects to a backend for this machine's own purposes.
+func (s *Server) dial(ctx context.Context, to netip.AddrPort) (*net.TCPConn, error) {
+	return s.state.Load().guard.dialTCP(ctx, to, source{})
+}

@@ -1,0 +1,101 @@
+package web
+
+import (
+	"strings"
+
+	"genkan/acl"
+)
+
+// Claims tells whether a field of this name, from a client whom nobody
+// trusts, speaks of things that only a proxy can know, and so must go: in the
+// header as in the trailer. Names are compared as a CGI backend folds them
+// (RFC 3875 §4.1.18): X_Forwarded_For and X.Forwarded.For arrive there as
+// HTTP_X_FORWARDED_FOR too.
+func Claims(name string) bool {
+	folded := fold(name)
+	if strings.HasPrefix(folded, "x-forwarded") || strings.HasPrefix(folded, "x-original-forwarded") {
+		return true
+	}
+	switch folded {
+	case "forwarded", "x-real-ip", "x-real-port", "client-ip", "x-client-ip", "true-client-ip",
+		"x-cluster-client-ip", "cf-connecting-ip", "cf-connecting-ipv6", "fastly-client-ip",
+		"x-proxyuser-ip", "x-original-host", "x-original-url", "x-rewrite-url", "x-url-scheme",
+		"front-end-https",
+		"proxy": // httpoxy, CVE-2016-5385: becomes HTTP_PROXY
+		return true
+	}
+	return false
+}
+
+// SameField tells whether a CGI backend takes two names for one.
+func SameField(a, b string) bool { return fold(a) == fold(b) }
+
+func fold(name string) string {
+	return strings.Map(func(c rune) rune {
+		switch {
+		case c == '_' || c == '.':
+			return '-'
+		case 'A' <= c && c <= 'Z':
+			return c + ('a' - 'A')
+		}
+		return c
+	}, name)
+}
+
+// A Field is one header field.
+type Field struct{ Name, Value string }
+
+// An Identity is what the backend may be told about a request.
+type Identity struct {
+	Client acl.Addr
+	Scheme string   // "http" or "https", as the client spoke
+	Host   string   // as the client wrote it
+	Pseudo acl.Addr // the client's pool address; zero: none
+}
+
+// Fields gives the header fields that announce id in the given ways, which are
+// those of Site.Announce. pseudoHeader names the field of "pseudo-ipv4".
+func (id Identity) Fields(announce []string, pseudoHeader string) []Field {
+	var fields []Field
+	client := id.Client.String()
+	for _, way := range announce {
+		switch way {
+		case "x-forwarded-for":
+			fields = append(fields, Field{"X-Forwarded-For", client}, Field{"X-Forwarded-Proto", id.Scheme})
+			if id.Host != "" {
+				fields = append(fields, Field{"X-Forwarded-Host", id.Host})
+			}
+		case "forwarded":
+			fields = append(fields, Field{"Forwarded", id.forwarded()})
+		case "x-real-ip":
+			fields = append(fields, Field{"X-Real-IP", client})
+		case "pseudo-ipv4":
+			pseudo := id.Pseudo
+			if id.Client.Is4() {
+				pseudo = id.Client
+			}
+			if pseudo.IsValid() {
+				fields = append(fields, Field{pseudoHeader, pseudo.String()})
+			}
+		}
+	}
+	return fields
+}
+
+// forwarded writes one element of RFC 7239 §4. An IPv6 address is in brackets
+// and quoted (§6); a host may have a colon, so it is quoted too.
+func (id Identity) forwarded() string {
+	var b strings.Builder
+	b.WriteString("for=")
+	if id.Client.Is4() {
+		b.WriteString(id.Client.String())
+	} else {
+		b.WriteString(`"[` + id.Client.String() + `]"`)
+	}
+	b.WriteString(";proto=" + id.Scheme)
+	// ParseHost let the host through, so it has no byte that needs escaping.
+	if id.Host != "" {
+		b.WriteString(`;host="` + id.Host + `"`)
+	}
+	return b.String()
+}
