@@ -58,8 +58,8 @@ func (p printer) hop(where, format string, a ...any) {
 
 func (p printer) tunnel(s sighting) {
 	v4 := s.outerDst.As4()
-	p.hop("6rd", "on the IPv4 wire: %s → %s with the IPv6 packet inside", s.outerSrc, s.outerDst)
-	p.hop("", "(%x:%x in the address is %s: the relay needs no table)", v4[:2], v4[2:], s.outerDst)
+	p.hop("6rd", "on the IPv4 wire: %s → %s, IPv6 inside", s.outerSrc, s.outerDst)
+	p.hop("", "(%x:%x is %s in hex: the relay needs no table)", v4[:2], v4[2:], s.outerDst)
 }
 
 func (p printer) verdict(v verdict) {
