@@ -1,0 +1,287 @@
+package config
+
+import (
+	"net/netip"
+	"slices"
+
+	"genkan/acl"
+	"genkan/proxy"
+	"genkan/tunnel"
+)
+
+// A Plan is a configuration without mistakes, in the terms of the parts that carry it out.
+type Plan struct {
+	File     string         // the file that was named
+	Tunnel   *tunnel.Config // nil: none
+	Proxy    proxy.Config   // Tunnel and TunnelInterface are filled in once the tunnel stands
+	Env      acl.Env        // what rules of the main file may refer to
+	Warnings Mistakes       // what is doubtful, in the order of files and lines
+}
+
+// Load reads, checks and builds the configuration in a file. It touches neither the network nor the host, and
+// reads only the files that the configuration names. The error is of type Mistakes.
+func Load(file string) (*Plan, error) {
+	r := newReport()
+	c := read(r, file)
+	plan := (&checker{r, c}).build()
+	if err := r.err(); err != nil {
+		return nil, err
+	}
+	plan.Warnings = r.sorted(r.warnings)
+	return plan, nil
+}
+
+// build checks the values by one another and translates them.
+func (k *checker) build() *Plan {
+	k.names()
+	k.tunnel()
+	plan := &Plan{File: k.c.File, Tunnel: k.tunnelConfig(), Proxy: k.proxyConfig()}
+	envs := k.environments()
+	plan.Env = envs[k.c.File]
+	var places []place
+	var services []*service
+	for i := range k.c.Sites {
+		s := &k.c.Sites[i]
+		out := k.site(s, envs[s.Name.Pos.File])
+		services = append(services, &s.service)
+		plan.Proxy.Sites = append(plan.Proxy.Sites, out)
+		places = append(places, k.places(&s.service, out.Listen, place{service: "site " + quote(out.Name), site: &out})...)
+	}
+	for i := range k.c.Forwards {
+		f := &k.c.Forwards[i]
+		out := k.forward(f, envs[f.Name.Pos.File])
+		services = append(services, &f.service)
+		plan.Proxy.Forwards = append(plan.Proxy.Forwards, out)
+		places = append(places, k.places(&f.service, out.Listen, place{service: "forward " + quote(out.Name), forward: &out})...)
+	}
+	slices.SortStableFunc(places, func(a, b place) int { return k.compare(a.pos, b.pos) })
+	k.shared(places)
+	k.loops(places, services)
+	plan.Proxy.Listeners = k.listeners(places)
+	plan.Proxy.Pools = k.pools()
+	if len(services) == 0 && len(k.mistakes) == 0 && k.c.Tunnel == nil {
+		k.mistake(acl.Pos{File: k.c.File}, "there is nothing to do in this file; write a [site.\"NAME\"], a [forward.NAME] or a [tunnel]")
+	}
+	return plan
+}
+
+// places finds where each listener of a service is written.
+func (k *checker) places(s *service, listens []proxy.Listen, like place) []place {
+	var all []place
+	for _, t := range s.Listen {
+		l, err := proxy.ParseListen(t.S)
+		if err != nil || !slices.Contains(listens, l) {
+			continue
+		}
+		like.Listen, like.pos = l, t.Pos
+		all = append(all, like)
+	}
+	return all
+}
+
+func (k *checker) site(s *Site, env acl.Env) proxy.Site {
+	out := proxy.Site{
+		Name:         s.Name.S,
+		Listen:       k.listens(&s.service, "site"),
+		To:           k.backends(&s.service, "site"),
+		Access:       k.policy(&s.service, env),
+		Shadow:       s.Shadow,
+		Announce:     k.announces(&s.service, "x-forwarded-for", "forwarded", "x-real-ip", "pseudo-ipv4"),
+		PseudoHeader: s.PseudoHeader.S,
+		Balance:      balance(s.Balance),
+		Check:        proxy.Check(s.Check),
+		MaxConns:     s.MaxConns,
+		Trust:        proxy.Trust{From: k.trusted(s), Header: s.TrustHeader},
+	}
+	for _, h := range s.Hosts {
+		out.Hosts = append(out.Hosts, h.S)
+	}
+	if s.Hosts == nil {
+		out.Hosts = []string{s.Name.S}
+	}
+	out.Source, out.Pool = k.source(&s.service)
+	if slices.Contains(out.Announce, "pseudo-ipv4") && out.Source != proxy.SourcePool {
+		out.Pool = "default"
+		k.needPool(s.Name.Pos, "announce \"pseudo-ipv4\"", out.Pool)
+	}
+	if s.TrustHeader != "" && len(s.Trust) == 0 {
+		k.mistake(s.Name.Pos, "site %q has trust_header, and trusts nobody; write trust = [\"10.9.0.0/24\"] too", s.Name.S)
+	}
+	return out
+}
+
+// trusted reads trust.
+func (k *checker) trusted(s *Site) []acl.Prefix {
+	var all []acl.Prefix
+	for _, t := range s.Trust {
+		p, err := acl.ParsePrefix(t.S)
+		if err != nil {
+			k.mistake(t.Pos, "trust %v", err)
+			continue
+		}
+		all = append(all, p)
+	}
+	return all
+}
+
+func (k *checker) forward(f *Forward, env acl.Env) proxy.Forward {
+	out := proxy.Forward{
+		Name:            f.Name.S,
+		Listen:          k.listens(&f.service, "forward"),
+		To:              k.backends(&f.service, "forward"),
+		Access:          k.policy(&f.service, env),
+		Shadow:          f.Shadow,
+		Announce:        k.announces(&f.service, "proxy-v1", "proxy-v2"),
+		AnnounceAddress: f.AnnounceAddress,
+		Protocol:        f.Protocol,
+		Balance:         balance(f.Balance),
+		Check:           proxy.Check(f.Check),
+		MaxConns:        f.MaxConns,
+		Idle:            f.Idle,
+		Lifetime:        f.Lifetime,
+		MaxSessions:     f.MaxSessions,
+	}
+	for _, n := range f.SNI {
+		out.SNI = append(out.SNI, n.S)
+	}
+	out.Source, out.Pool = k.source(&f.service)
+	if f.Protocol != "" && !f.Source.Given() && k.hasPool("default") { // the presets of DESIGN §3
+		out.Source, out.Pool = proxy.SourcePool, "default"
+	}
+	if f.AnnounceAddress == "pool" && out.Source != proxy.SourcePool {
+		out.Pool = "default"
+		k.needPool(f.Name.Pos, "announce_address \"pool\"", out.Pool)
+	}
+	udp := slices.ContainsFunc(out.Listen, func(l proxy.Listen) bool { return l.Network == "udp" })
+	if udp && slices.Contains(out.Announce, "proxy-v1") {
+		k.mistake(f.Announce[0].Pos, "announce \"proxy-v1\" has no form for UDP; write \"proxy-v2\"")
+	}
+	if udp && len(f.SNI) > 0 {
+		k.mistake(f.SNI[0].Pos, "sni is read from TLS over TCP, and this forward listens on UDP; make them two forwards")
+	}
+	k.ranges(f, &out)
+	k.openRelay(f, &out)
+	return out
+}
+
+// ranges checks that a range of ports leads to one port, or to as many.
+func (k *checker) ranges(f *Forward, out *proxy.Forward) {
+	for _, l := range out.Listen {
+		for _, b := range out.To {
+			ours, theirs := span(l.Port, l.PortEnd), span(b.Port, b.PortEnd)
+			if theirs > 1 && ours != theirs {
+				k.mistake(f.Name.Pos, "forward %q listens on %d ports (%s) and leads to %d (%s); write ranges of one length, or one port behind", f.Name.S, ours, l, theirs, b)
+				return
+			}
+		}
+	}
+}
+
+func span(first, last uint16) int { return max(int(last)-int(first), 0) + 1 }
+
+func balance(word string) proxy.Balance {
+	switch word {
+	case "least":
+		return proxy.BalanceLeast
+	case "hash":
+		return proxy.BalanceHash
+	}
+	return proxy.BalanceRoundRobin
+}
+
+// listeners translates [listener."…"], each of which some service must use.
+func (k *checker) listeners(places []place) []proxy.Listener {
+	var all []proxy.Listener
+	for _, in := range k.c.Listeners {
+		l, err := proxy.ParseListen(in.Listen.S)
+		if err != nil {
+			k.mistake(in.Listen.Pos, "listener %v", err)
+			continue
+		}
+		if !slices.ContainsFunc(places, func(p place) bool { return p.Listen == l }) && !k.anyDamage() {
+			k.mistake(in.Listen.Pos, "listener %q: no site or forward listens there; write the name as in their listen", in.Listen.S)
+		}
+		all = append(all, proxy.Listener{Listen: l, AcceptProxy: plain(in.AcceptProxy)})
+	}
+	return all
+}
+
+func (k *checker) pools() []proxy.Pool {
+	var all []proxy.Pool
+	for _, in := range k.c.Pools {
+		switch {
+		case in.Prefix.Pos.Line == 0:
+			if !k.damaged[k.c.File] {
+				k.mistake(in.Name.Pos, "pool %q has no prefix; write prefix = \"100.64.0.0/16\"", in.Name.S)
+			}
+			continue
+		case in.Prefix.IsValid() && !in.Prefix.Is4():
+			k.mistake(in.Prefix.Pos, "prefix %q: this is IPv6, and servers see a pool's addresses over IPv4; write one as \"100.64.0.0/16\"", in.Prefix)
+			continue
+		}
+		out := proxy.Pool{Name: in.Name.S, Prefix: in.Prefix.Prefix, Quarantine: in.Quarantine, Per48: in.Per48}
+		if t := k.c.Tunnel; t != nil && t.Kind != "6in4" {
+			out.Domain = t.Prefix.Prefix
+		}
+		all = append(all, out)
+	}
+	return all
+}
+
+func (k *checker) proxyConfig() proxy.Config {
+	out := proxy.Config{MaxConns: k.c.MaxConns, StateDir: k.c.StateDir.S, Timeouts: proxy.Timeouts(k.c.Timeouts)}
+	if out.StateDir == "" {
+		out.StateDir = "/var/lib/genkan"
+	}
+	if k.c.hasBackends {
+		out.Backends = plain(k.c.Backends)
+		for _, p := range k.c.Backends {
+			if p.IsValid() && !p.Is4() {
+				k.mistake(p.Pos, "backends %q: this is IPv6, and servers behind Genkan are IPv4 only; write IPv4 networks", p)
+			}
+		}
+	}
+	return out
+}
+
+func plain(in []Prefix) []acl.Prefix {
+	out := make([]acl.Prefix, 0, len(in))
+	for _, p := range in {
+		out = append(out, p.Prefix)
+	}
+	return out
+}
+
+// tunnelConfig translates [tunnel] and lets the tunnel judge it.
+func (k *checker) tunnelConfig() *tunnel.Config {
+	t := k.c.Tunnel
+	if t == nil {
+		return nil
+	}
+	out := &tunnel.Config{
+		Kind: t.Kind, Role: t.Role, IPv4MaskLen: t.IPv4MaskLen, Local: t.Local.Netip(), Remote: t.Remote.Netip(),
+		MTU: t.MTU, TTL: t.TTL, Anycast: t.Anycast, Interface: t.Interface.S, Datapath: t.Datapath, Expose: t.Expose,
+	}
+	if t.Prefix.IsValid() {
+		out.Prefix = t.Prefix.Netip()
+	}
+	for _, r := range t.Relays {
+		out.Relays = append(out.Relays, r.Netip())
+	}
+	for _, p := range t.Routed {
+		out.Routed = append(out.Routed, p.Netip())
+	}
+	if t.Address.Given() {
+		p, err := netip.ParsePrefix(t.Address.S)
+		if err != nil || !p.Addr().Is6() || p.Addr().Is4In6() {
+			k.mistake(t.Address.Pos, "address %q: not an IPv6 address with a length; write it as \"2001:db8:100::2/64\"", t.Address.S)
+		}
+		out.Address = p
+	}
+	if len(k.mistakes) == 0 {
+		if err := out.Validate(); err != nil {
+			k.mistake(t.Pos, "[tunnel] %s", oneLine(err))
+		}
+	}
+	return out
+}

@@ -1,0 +1,139 @@
+package config
+
+import "genkan/acl"
+
+// A Config is one whole configuration: its file and what that includes, each value with its place,
+// not yet checked against one another. The zero Config serves nothing.
+type Config struct {
+	File string // the file that was named
+
+	Include   []Text   // globs, relative to File
+	Embedded  string   // "deny" (default) or "off": whether deny rules look at the IPv4 inside an IPv6 address
+	NAT64     []Prefix // the operator's NAT64 prefixes
+	Backends  []Prefix // the only networks that may be dialled; nil: all IPv4 but our own
+	MaxConns  int      // client connections at once; 0: 65536
+	StateDir  Text     // what survives a restart; not given: /var/lib/genkan
+	Timeouts  Timeouts
+	Tunnel    *Tunnel // nil: there is none
+	Lists     []List
+	Sites     []Site
+	Forwards  []Forward
+	Listeners []Listener
+	Pools     []Pool
+
+	hasBackends bool
+}
+
+// A Prefix is an address prefix with its place.
+type Prefix struct {
+	acl.Prefix
+	Pos acl.Pos
+}
+
+// partialFields are the keys that an included file may have too.
+func partialFields() []field[Config] {
+	return []field[Config]{
+		{"site", `[site."www.example.jp"]`, "one HTTP service each, found by Host",
+			func(d *decoder, c *Config, v *value) {
+				c.Sites = append(c.Sites, tables(d, v, func(name Text, t *table) Site {
+					s := Site{service: service{Name: name}}
+					decode(d, t, siteFields(), &s)
+					return s
+				})...)
+			}},
+		{"forward", `[forward.ssh]`, "one TCP or UDP service each, found by its port",
+			func(d *decoder, c *Config, v *value) {
+				c.Forwards = append(c.Forwards, tables(d, v, func(name Text, t *table) Forward {
+					f := Forward{service: service{Name: name}}
+					decode(d, t, forwardFields(), &f)
+					return f
+				})...)
+			}},
+		{"lists", `[lists]`, "named lists of addresses, for access",
+			func(d *decoder, c *Config, v *value) { c.Lists = append(c.Lists, d.lists(v)...) }},
+	}
+}
+
+// fields are the keys of the main file.
+func fields() []field[Config] {
+	return append([]field[Config]{
+		{"include", `["sites/*.toml"]`, "further files, one a customer: only [site], [forward] and [lists] in there",
+			func(d *decoder, c *Config, v *value) { c.Include = d.texts(v) }},
+		{"embedded", `"deny"`, "whether deny rules on IPv4 also see the IPv4 inside IPv6 addresses: \"deny\" (default) or \"off\"",
+			func(d *decoder, c *Config, v *value) { c.Embedded = d.choice(v, "deny", "off") }},
+		{"nat64", `["64:ff9b::/96"]`, "your own NAT64 prefixes",
+			func(d *decoder, c *Config, v *value) { c.NAT64 = d.prefixes(v) }},
+		{"backends", `["10.0.0.0/24"]`, "the only networks that may be dialled",
+			func(d *decoder, c *Config, v *value) { c.hasBackends = true; c.Backends = d.prefixes(v) }},
+		{"max_conns", `65536`, "client connections at once, over all listeners",
+			func(d *decoder, c *Config, v *value) { c.MaxConns = d.number(v, 1, 1<<22) }},
+		{"state_dir", `"/var/lib/genkan"`, "where is kept what survives a restart",
+			func(d *decoder, c *Config, v *value) { c.StateDir = d.text(v) }},
+		{"timeouts", `[timeouts]`, "the bounds of every wait",
+			func(d *decoder, c *Config, v *value) { sub(d, v, timeoutFields(), &c.Timeouts) }},
+		{"tunnel", `[tunnel]`, "the 6rd tunnel; leave it out where the host already has IPv6",
+			func(d *decoder, c *Config, v *value) {
+				c.Tunnel = &Tunnel{Pos: v.pos}
+				if sub(d, v, tunnelFields(), c.Tunnel) {
+					c.Tunnel.Pos = v.table.pos
+				}
+			}},
+		{"listener", `[listener."tunnel:25"]`, "what sites and forwards on one listener share",
+			func(d *decoder, c *Config, v *value) {
+				c.Listeners = tables(d, v, func(name Text, t *table) Listener {
+					l := Listener{Listen: name}
+					decode(d, t, listenerFields(), &l)
+					return l
+				})
+			}},
+		{"pool", `[pool.default]`, "private IPv4 addresses that stand for IPv6 clients",
+			func(d *decoder, c *Config, v *value) {
+				c.Pools = tables(d, v, func(name Text, t *table) Pool {
+					p := Pool{Name: name}
+					decode(d, t, poolFields(), &p)
+					return p
+				})
+			}},
+	}, partialFields()...)
+}
+
+// prefixes reads a list of prefixes through acl's door.
+func (d *decoder) prefixes(v *value) []Prefix {
+	all := []Prefix{}
+	for _, t := range d.texts(v) {
+		p, err := acl.ParsePrefix(t.S)
+		if err != nil {
+			d.mistake(t.Pos, "%s %v", d.key, err)
+			continue
+		}
+		all = append(all, Prefix{p, t.Pos})
+	}
+	return all
+}
+
+// prefix reads one prefix.
+func (d *decoder) prefix(v *value) Prefix {
+	t := d.text(v)
+	if !t.Given() {
+		return Prefix{}
+	}
+	p, err := acl.ParsePrefix(t.S)
+	if err != nil {
+		d.mistake(t.Pos, "%s %v", d.key, err)
+	}
+	return Prefix{p, t.Pos}
+}
+
+// addr4 reads one IPv4 address.
+func (d *decoder) addr4(t Text) acl.Addr {
+	a, err := acl.ParseAddr(t.S)
+	switch {
+	case err != nil:
+		d.mistake(t.Pos, "%s %v", d.key, err)
+	case !a.Is4():
+		d.mistake(t.Pos, "%s %q: this is IPv6; write an IPv4 address, as %s", d.key, t.S, d.write)
+	default:
+		return a
+	}
+	return acl.Addr{}
+}

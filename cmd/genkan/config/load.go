@@ -1,0 +1,138 @@
+package config
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+
+	"genkan/acl"
+)
+
+const (
+	largest  = 16 << 20 // bytes of one configuration file
+	included = 100_000  // files that one configuration may include
+)
+
+// read reads the file and all that it includes into one Config, and reports what is wrong with each value by itself.
+func read(r *report, file string) *Config {
+	c := &Config{File: file}
+	d := &decoder{report: r, top: keysOf(fields())}
+	if root := r.tree(file); root != nil {
+		decode(d, root, fields(), c)
+	}
+	for _, name := range r.includes(c) {
+		root := r.tree(name)
+		if root == nil {
+			continue
+		}
+		d.mainOnly(root, file)
+		decode(&decoder{report: r}, root, partialFields(), c)
+	}
+	return c
+}
+
+func keysOf[T any](fields []field[T]) []string {
+	keys := make([]string, len(fields))
+	for i, f := range fields {
+		keys[i] = f.key
+	}
+	return keys
+}
+
+// mainOnly takes what belongs in the main file out of an included one, and says so.
+func (d *decoder) mainOnly(root *table, main string) {
+	kept := root.entries[:0]
+	for _, e := range root.entries {
+		if i := indexOf(d.top, e.key); i >= 0 && indexOf(keysOf(partialFields()), e.key) < 0 {
+			d.mistake(e.pos, "%q cannot stand in an included file, which may have [site], [forward] and [lists]; move it to %s", e.key, main)
+			continue
+		}
+		kept = append(kept, e)
+	}
+	root.entries = kept
+}
+
+func indexOf(words []string, word string) int {
+	for i, w := range words {
+		if w == word {
+			return i
+		}
+	}
+	return -1
+}
+
+// tree reads one file into a tree, nil where it cannot be read at all.
+func (r *report) tree(file string) *table {
+	r.begin(file)
+	src, err := readBounded(file)
+	if err != nil {
+		r.broken(acl.Pos{File: file}, "%s", cause(err))
+		return nil
+	}
+	return parse(r, file, src)
+}
+
+// readBounded reads a file that is not absurdly large.
+func readBounded(file string) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	src, err := io.ReadAll(io.LimitReader(f, largest+1))
+	if err == nil && len(src) > largest {
+		err = errors.New("larger than 16 MiB; split it with include")
+	}
+	return src, err
+}
+
+// cause is an error without the path that stands in front of it already, and with what to do.
+func cause(err error) string {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		err = path.Err
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "no such file; write one, or name another with -c FILE"
+	case errors.Is(err, fs.ErrPermission):
+		return "permission denied; let this user read it"
+	}
+	return err.Error()
+}
+
+// includes finds the files that include names, in the order of the patterns and then of the names.
+func (r *report) includes(c *Config) []string {
+	var files []string
+	seen := map[string]bool{filepath.Clean(c.File): true}
+	for _, pattern := range c.Include {
+		path := pattern.S
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(filepath.Dir(c.File), path)
+		}
+		matches, err := filepath.Glob(path)
+		switch {
+		case err != nil:
+			r.mistake(pattern.Pos, "include %q: this pattern cannot be read; write one as \"sites/*.toml\"", pattern.S)
+			continue
+		case len(matches) == 0 && !strings.ContainsAny(path, "*?["):
+			r.broken(pattern.Pos, "include %q: no such file; write a file or a pattern relative to %s", pattern.S, c.File)
+			continue
+		case len(matches)+len(files) > included:
+			r.broken(pattern.Pos, "include %q: more than %d files; put some together", pattern.S, included)
+			continue
+		}
+		sort.Strings(matches)
+		for _, m := range matches {
+			if !seen[filepath.Clean(m)] {
+				seen[filepath.Clean(m)] = true
+				files = append(files, m)
+			}
+		}
+	}
+	return files
+}

@@ -1,0 +1,132 @@
+package config
+
+import "time"
+
+// A Site is [site."NAME"]: one HTTP service, found by the name in Host.
+type Site struct {
+	service
+	Hosts        []Text // what Host may say; none: NAME alone
+	Trust        []Text // prefixes or lists of peers whose header is believed
+	TrustHeader  string // which one: "x-forwarded-for" (default) or "forwarded"
+	PseudoHeader Text   // the name of the header that announce = ["pseudo-ipv4"] sets
+}
+
+// A Forward is [forward.NAME]: one TCP or UDP service, found by its port and perhaps by SNI.
+type Forward struct {
+	service
+	SNI             []Text        // names in the TLS ClientHello; none: all connections
+	Protocol        string        // "", "dns", "smtp", "ssh" or "ftp"
+	AnnounceAddress string        // "client" (default) or "pool"
+	Idle            time.Duration // no byte either way; 0: 10m
+	Lifetime        time.Duration // of one connection; 0: 24h
+	MaxSessions     int           // of UDP; 0: 16384
+}
+
+// A service is what sites and forwards have in common.
+type service struct {
+	Name     Text
+	Listen   []Text // proxy.ParseListen
+	To       []Text // proxy.ParseBackend
+	Access   []Text // rules, acl.Compile; nil: all may enter
+	Shadow   bool   // mode = "shadow": rules are logged and counted, not obeyed
+	Source   Text   // "own" (default), "pool", "pool:NAME" or "transparent"
+	Announce []Text // how the backend learns the client; nil: the default
+	Balance  string // "round-robin" (default), "least" or "hash"
+	Check    Check
+	MaxConns int // at one backend at once; 0: no bound
+
+	AllowOpenRelay bool // the backend may take every client for the front itself
+
+	hasAccess, hasListen, hasTo bool
+}
+
+// A Check is check = { … }: a health check by TCP.
+type Check struct {
+	Interval time.Duration // between two; 0: no checks
+	Timeout  time.Duration // of one; 0: 2s
+	Send     string        // what is sent once connected
+	Expect   string        // what the answer must contain
+	Rise     int           // successes in a row that bring a backend back; 0: 2
+	Fall     int           // failures in a row that take it out; 0: 3
+}
+
+// common are the keys of sites and forwards. of finds the shared part in either.
+func common[T any](of func(*T) *service, announce string) []field[T] {
+	return []field[T]{
+		{"listen", `"tunnel:80" or a list of such`, "where clients come in: tunnel:PORT, V4:PORT, [V6]:PORT or :PORT for both families; udp/ in front for UDP; PORT-PORT for a range",
+			func(d *decoder, t *T, v *value) { s := of(t); s.hasListen = true; s.Listen = d.texts(v) }},
+		{"to", `"10.0.0.10:8080" or a list of such`, "the IPv4-only server or servers behind: V4:PORT or NAME:PORT",
+			func(d *decoder, t *T, v *value) { s := of(t); s.hasTo = true; s.To = d.texts(v) }},
+		{"access", `["allow 192.0.2.0/24", "deny all"]`, "the rules, read top to bottom; the first that matches decides, no match denies; leave it out to let all in",
+			func(d *decoder, t *T, v *value) {
+				s := of(t)
+				s.hasAccess = true
+				s.Access = d.rules(v)
+			}},
+		{"mode", `"shadow"`, "\"enforce\" obeys the rules (default), \"shadow\" only logs and counts what they would deny",
+			func(d *decoder, t *T, v *value) { of(t).Shadow = d.choice(v, "enforce", "shadow") == "shadow" }},
+		{"source", `"pool"`, "the address that the backend sees: \"own\" (default), \"pool\", \"pool:NAME\" or \"transparent\"",
+			func(d *decoder, t *T, v *value) { of(t).Source = d.text(v) }},
+		{"announce", announce, "how the backend learns who the client is, always a list",
+			func(d *decoder, t *T, v *value) { of(t).Announce = d.list(v) }},
+		{"balance", `"least"`, "which of several backends: \"round-robin\" (default), \"least\" connections or \"hash\" of the client",
+			func(d *decoder, t *T, v *value) { of(t).Balance = d.choice(v, "round-robin", "least", "hash") }},
+		{"check", `{ interval = "5s" }`, "a health check of each backend by TCP",
+			func(d *decoder, t *T, v *value) { sub(d, v, checkFields(), &of(t).Check) }},
+		{"max_conns", `100`, "how much one backend is given at once; no bound without it",
+			func(d *decoder, t *T, v *value) { of(t).MaxConns = d.number(v, 1, 1<<20) }},
+		{"allow_open_relay", `true`, "lets mail and DNS servers see all clients as the front's own address",
+			func(d *decoder, t *T, v *value) { of(t).AllowOpenRelay = d.boolean(v) }},
+	}
+}
+
+// rules reads access: a list, or one rule as a string. It is never nil: what was written and cannot be read
+// must not turn into "absent", which lets all in.
+func (d *decoder) rules(v *value) []Text {
+	all := []Text{}
+	if v.kind == array && len(v.items) == 0 {
+		d.mistake(v.pos, `access: the list is empty; write access = ["deny all"], or leave the key out to let all in`)
+	}
+	return append(all, d.texts(v)...)
+}
+
+func siteFields() []field[Site] {
+	return append(common(func(s *Site) *service { return &s.service }, `["x-forwarded-for"]`), []field[Site]{
+		{"hosts", `["www.example.jp", "*.example.jp"]`, "what Host may say: names, *.NAME, or \"default\" for all else; without it the site's own name",
+			func(d *decoder, s *Site, v *value) { s.Hosts = d.texts(v) }},
+		{"trust", `["10.9.0.0/24"]`, "proxies in front of us whose header about the client is believed: prefixes or names of lists",
+			func(d *decoder, s *Site, v *value) { s.Trust = d.texts(v) }},
+		{"trust_header", `"x-forwarded-for"`, "the one header that is believed from them: \"x-forwarded-for\" (default) or \"forwarded\"",
+			func(d *decoder, s *Site, v *value) { s.TrustHeader = d.choice(v, "x-forwarded-for", "forwarded") }},
+		{"pseudo_header", `"Pseudo-IPv4"`, "the header of announce = [\"pseudo-ipv4\"]",
+			func(d *decoder, s *Site, v *value) { s.PseudoHeader = d.text(v) }},
+	}...)
+}
+
+func forwardFields() []field[Forward] {
+	return append(common(func(f *Forward) *service { return &f.service }, `["proxy-v2"]`), []field[Forward]{
+		{"sni", `["mail.example.jp"]`, "takes only TLS connections to these names; *.NAME is possible",
+			func(d *decoder, f *Forward, v *value) { f.SNI = d.texts(v) }},
+		{"protocol", `"smtp"`, "what the bytes are, for sensible defaults: \"dns\", \"smtp\", \"ssh\" or \"ftp\"",
+			func(d *decoder, f *Forward, v *value) { f.Protocol = d.choice(v, "dns", "smtp", "ssh", "ftp") }},
+		{"announce_address", `"pool"`, "which address announce tells: the \"client\" (default), or its address in the \"pool\"",
+			func(d *decoder, f *Forward, v *value) { f.AnnounceAddress = d.choice(v, "client", "pool") }},
+		{"idle", `"10m"`, "closes a connection, or a UDP session, after so long without a byte",
+			func(d *decoder, f *Forward, v *value) { f.Idle = d.duration(v) }},
+		{"lifetime", `"24h"`, "closes a connection after so long",
+			func(d *decoder, f *Forward, v *value) { f.Lifetime = d.duration(v) }},
+		{"max_sessions", `16384`, "UDP sessions at once",
+			func(d *decoder, f *Forward, v *value) { f.MaxSessions = d.number(v, 1, 1<<22) }},
+	}...)
+}
+
+func checkFields() []field[Check] {
+	return []field[Check]{
+		{"interval", `"5s"`, "the time between two checks", func(d *decoder, c *Check, v *value) { c.Interval = d.duration(v) }},
+		{"timeout", `"2s"`, "of one check", func(d *decoder, c *Check, v *value) { c.Timeout = d.duration(v) }},
+		{"send", `"PING\r\n"`, "what is sent once connected", func(d *decoder, c *Check, v *value) { c.Send = d.text(v).S }},
+		{"expect", `"+PONG"`, "what the answer must contain", func(d *decoder, c *Check, v *value) { c.Expect = d.text(v).S }},
+		{"rise", `2`, "successes in a row that bring a backend back", func(d *decoder, c *Check, v *value) { c.Rise = d.number(v, 1, 100) }},
+		{"fall", `3`, "failures in a row that take it out", func(d *decoder, c *Check, v *value) { c.Fall = d.number(v, 1, 100) }},
+	}
+}
