@@ -1,0 +1,61 @@
+// Genkan is the IPv6 front door of IPv4-only servers: it brings up the host's 6rd tunnel, receives every client
+// there, decides once who may enter, and hands the connection on over plain IPv4.
+//
+//	genkan forward '[::]:8080' 192.0.2.10:80    one forward, no file
+//	genkan run -c /etc/genkan/genkan.toml       the daemon
+//	genkan help                                 the rest
+//
+// One file here is one subcommand. Exit statuses: 0 as asked; 1 it failed, and the reason stands on standard error;
+// 2 the command line itself is wrong; 3 "explain" found that the client is denied.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+)
+
+// version is set by the linker (-X main.version=…).
+var version = "unknown"
+
+func main() {
+	os.Exit(program(context.Background(), os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}))
+}
+
+// streams are what a command reads and writes.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// An exit is an error that has been told already, or an answer that only the exit status tells.
+type exit int
+
+func (e exit) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// program runs one command line and returns its exit status.
+func program(ctx context.Context, args []string, io streams) int {
+	root := rootCommand(io)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	var status exit
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &status):
+		return int(status)
+	}
+	fmt.Fprintf(io.err, "genkan: %v\n", err)
+	var usage usageError
+	if errors.As(err, &usage) {
+		return 2
+	}
+	return 1
+}
+
+// A usageError is a mistake on the command line itself.
+type usageError struct{ error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// configFile is where the configuration is read from unless -c says otherwise.
+const configFile = "/etc/genkan/genkan.toml"
+
+// rootCommand builds the tree of subcommands.
+func rootCommand(io streams) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "genkan",
+		Short: "The IPv6 front door of IPv4-only servers",
+		Long: `Genkan brings up this host's 6rd tunnel (RFC 5969), receives every client there, IPv6 and IPv4
+alike, decides once who may enter, and hands the connection on over plain IPv4.`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetIn(io.in)
+	root.SetOut(io.out)
+	root.SetErr(io.err)
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usagef("%w; see %q", err, cmd.CommandPath()+" --help")
+	})
+	root.AddCommand(
+		runCommand(io), checkCommand(io), forwardCommand(io), explainCommand(io),
+		tunnelCommand(io), addressCommand(io), demoCommand(io), versionCommand(io),
+	)
+	root.SetHelpCommandGroupID("")
+	return root
+}
+
+// arguments accepts so many arguments and says in words what they are.
+func arguments(least, most int, usage string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) < least:
+			return usagef("too few arguments; write %s %s", cmd.CommandPath(), usage)
+		case most >= 0 && len(args) > most:
+			return usagef("%q is one argument too many; write %s %s", args[most], cmd.CommandPath(), usage)
+		}
+		return nil
+	}
+}
+
+// configFlag adds -c FILE.
+func configFlag(cmd *cobra.Command, file *string) {
+	cmd.Flags().StringVarP(file, "config", "c", configFile, "the configuration `FILE`")
+}
+
+// plural gives "1 site", "2 sites".
+func plural(n int, word string) string {
+	if n == 1 {
+		return "1 " + word
+	}
+	return strings.Join([]string{itoa(n), " ", word, "s"}, "")
+}

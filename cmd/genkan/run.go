@@ -1,0 +1,40 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"genkan/cmd/genkan/config"
+)
+
+// runCommand is "genkan run": the daemon.
+func runCommand(io streams) *cobra.Command {
+	var file string
+	var logs logFlags
+	cmd := &cobra.Command{
+		Use:   "run [-c FILE]",
+		Short: "Run as the configuration says, until SIGTERM",
+		Long: `Run brings the tunnel up, opens all listeners and serves, or ends with the reason and nothing left behind.
+SIGTERM and SIGINT let what is open finish and undo everything; a second one ends at once.`,
+		Args: arguments(0, 0, "[-c FILE]"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			log, err := logs.logger(io.err)
+			if err != nil {
+				return err
+			}
+			plan, err := config.Load(file)
+			if err != nil {
+				fmt.Fprintln(io.err, err)
+				return exit(1)
+			}
+			return untilSignal(cmd.Context(), log, func(ctx context.Context) error {
+				return serve(ctx, plan, log)
+			})
+		},
+	}
+	configFlag(cmd, &file)
+	logs.add(cmd)
+	return cmd
+}

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"genkan/acl"
+	"genkan/cmd/genkan/config"
+	"genkan/proxy"
+	"genkan/tunnel"
+)
+
+// A front is one running Genkan: the tunnel, if any, and the proxy.
+type front struct {
+	plan   *config.Plan
+	log    *slog.Logger
+	tunnel *tunnel.Tunnel // nil: none
+	proxy  *proxy.Server
+}
+
+// serve carries out a plan until ctx ends: tunnel, listeners, what the tunnel lets in, service. What fails before
+// service undoes all that was done; the end of ctx does too, after what is open has finished.
+func serve(ctx context.Context, plan *config.Plan, log *slog.Logger) (err error) {
+	f := &front{plan: plan, log: log}
+	for _, w := range plan.Warnings {
+		log.Warn("configuration: "+w.Msg, "at", w.Pos.String())
+	}
+	if err := f.raise(ctx); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.lower()) }()
+	if err := f.open(); err != nil {
+		return err
+	}
+	return f.run(ctx)
+}
+
+// raise brings the tunnel up.
+func (f *front) raise(ctx context.Context) error {
+	if f.plan.Tunnel == nil {
+		return nil
+	}
+	cfg := *f.plan.Tunnel
+	cfg.Log = f.log
+	t, err := tunnel.Up(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	f.tunnel = t
+	f.log.Info("tunnel up", "address", t.Address(), "delegated", t.Delegated(), "interface", t.Interface(), "datapath", t.Datapath())
+	return nil
+}
+
+// lower undoes raise.
+func (f *front) lower() error {
+	if f.tunnel == nil {
+		return nil
+	}
+	return f.tunnel.Close()
+}
+
+// open binds all listeners or none, and lets them in through the tunnel.
+func (f *front) open() error {
+	cfg := f.plan.Proxy
+	cfg.Log = f.log
+	if f.tunnel != nil {
+		cfg.Tunnel = acl.AddrFrom(f.tunnel.Address())
+		cfg.TunnelInterface = f.tunnel.Interface()
+	}
+	server, err := proxy.New(cfg)
+	if err != nil {
+		return err
+	}
+	if err := server.Listen(); err != nil {
+		return err
+	}
+	f.proxy = server
+	if err := f.admit(); err != nil {
+		return errors.Join(err, server.Close())
+	}
+	for _, a := range server.Addrs() {
+		f.log.Info("listening", "on", a.Network()+"/"+a.String())
+	}
+	return nil
+}
+
+// admit tells the tunnel's filter which ports are listened on.
+func (f *front) admit() error {
+	if f.tunnel == nil {
+		return nil
+	}
+	var ports []tunnel.Port
+	for _, p := range f.proxy.Ports() {
+		ports = append(ports, tunnel.Port{Proto: p.Proto, First: p.First, Last: p.Last})
+	}
+	return f.tunnel.SetPorts(ports)
+}
+
+// run serves until ctx ends or a part fails. The tunnel goes on until the proxy has drained, as what is open needs it.
+func (f *front) run(ctx context.Context) error {
+	serving, stopServing := context.WithCancel(ctx)
+	defer stopServing()
+	carrying, stopCarrying := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopCarrying()
+	tunnelEnd := make(chan error, 1)
+	go f.carry(carrying, stopServing, tunnelEnd)
+	f.notify(daemon.SdNotifyReady)
+	err := f.proxy.Serve(serving)
+	f.notify(daemon.SdNotifyStopping)
+	stopCarrying()
+	return errors.Join(err, <-tunnelEnd)
+}
+
+// carry moves the tunnel's packets until ctx ends. A tunnel that fails ends the service, too.
+func (f *front) carry(ctx context.Context, fail func(), end chan<- error) {
+	if f.tunnel == nil {
+		<-ctx.Done()
+		end <- nil
+		return
+	}
+	err := f.tunnel.Serve(ctx)
+	if err == nil && ctx.Err() == nil {
+		err = errors.New("the tunnel ended by itself; look at the lines above")
+	}
+	fail()
+	end <- err
+}
+
+// notify tells systemd, where it waits for that.
+func (f *front) notify(state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		f.log.Warn("systemd cannot be told", "state", state, "error", err)
+	}
+}
