@@ -1,11 +1,16 @@
 package lab
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
+	"time"
 )
 
 // RelayConfig is the configuration of the lab's border relay: Genkan again, in
@@ -21,18 +26,67 @@ local  = %q
 // find each other's state.
 const private = `mount --bind "$1" /run && mount --bind "$2" /var/lib && shift 2 && exec "$@"`
 
+// A Daemon is a running Genkan.
+type Daemon struct {
+	*Process
+	notify *net.UnixConn // where it says that it is ready, as to systemd
+}
+
 // Genkan starts "program run -c FILE" in the namespace, with config as the
 // file. Its state stays in the lab's folder for the next start.
-func (l *Lab) Genkan(n *Namespace, program, config string) (*Process, error) {
-	file := l.ConfigFile(n)
-	if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
+func (l *Lab) Genkan(n *Namespace, program, config string) (*Daemon, error) {
+	if err := os.WriteFile(l.ConfigFile(n), []byte(config), 0o644); err != nil {
 		return nil, fmt.Errorf("lab: %w", err)
 	}
-	cmd, err := l.Private(n, program, "run", "-c", file)
+	cmd, err := l.Private(n, program, "run", "-c", l.ConfigFile(n))
 	if err != nil {
 		return nil, err
 	}
-	return n.RunCmd(cmd)
+	socket := filepath.Join(l.Dir, n.Name, "notify")
+	_ = os.Remove(socket) // of the start before
+	notify, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		return nil, fmt.Errorf("lab: %w", err)
+	}
+	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+socket)
+	p, err := n.RunCmd(cmd)
+	if err != nil {
+		return nil, errors.Join(err, notify.Close())
+	}
+	return &Daemon{p, notify}, nil
+}
+
+// WaitReady waits until Genkan serves. It fails when Genkan ends, ctx ends, or
+// the time passes before.
+func (d *Daemon) WaitReady(ctx context.Context, within time.Duration) error {
+	deadline := time.Now().Add(within)
+	buf := make([]byte, 256)
+	for time.Now().Before(deadline) {
+		select {
+		case <-d.Done():
+			return fmt.Errorf("lab: genkan ended (%v); it wrote:\n%s", d.Err(), d.Output())
+		case <-ctx.Done():
+			return ctx.Err()
+		default:
+		}
+		if err := d.notify.SetReadDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
+			return fmt.Errorf("lab: %w", err)
+		}
+		n, err := d.notify.Read(buf)
+		if err == nil && strings.HasPrefix(string(buf[:n]), "READY=1") {
+			return nil
+		}
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			return fmt.Errorf("lab: %w", err)
+		}
+	}
+	return fmt.Errorf("lab: genkan was not ready in %v; it wrote:\n%s", within, d.Output())
+}
+
+// Stop is Process.Stop.
+func (d *Daemon) Stop(within time.Duration) error {
+	d.notify.Close()
+	return d.Process.Stop(within)
 }
 
 // ConfigFile is where Genkan puts the configuration of namespace n.

@@ -83,7 +83,7 @@ type stage struct {
 	p            printer
 	lab          *lab.Lab
 	app          *app
-	relay, front *lab.Process
+	relay, front *lab.Daemon
 }
 
 func (s *stage) build(ctx context.Context) (err error) {
@@ -99,41 +99,16 @@ func (s *stage) build(ctx context.Context) (err error) {
 	if s.front, err = s.lab.Genkan(s.lab.Front, s.cfg.Program, frontConfig); err != nil {
 		return err
 	}
-	return s.ready(ctx)
-}
-
-// ready waits until the site answers by both families.
-func (s *stage) ready(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	for _, v := range []visitor{visitors[0], visitors[1]} {
-		for {
-			_, err := fetch(ctx, s.lab, v)
-			if err == nil {
-				break
-			}
-			for _, p := range []*lab.Process{s.front, s.relay} {
-				select {
-				case <-p.Done():
-					return fmt.Errorf("demo: genkan ended (%v); it wrote:\n%s", p.Err(), p.Output())
-				default:
-				}
-			}
-			select {
-			case <-ctx.Done():
-				return fmt.Errorf("demo: no answer at %s in %v: %w; genkan wrote:\n%s", v.url(), patience, err, s.front.Output())
-			case <-time.After(50 * time.Millisecond):
-			}
-		}
+	if err := s.relay.WaitReady(ctx, patience); err != nil {
+		return err
 	}
-	s.app.take()
-	return nil
+	return s.front.WaitReady(ctx, patience)
 }
 
 // strike removes what build made, in reverse.
 func (s *stage) strike() error {
 	var errs []error
-	for _, p := range []*lab.Process{s.front, s.relay} {
+	for _, p := range []*lab.Daemon{s.front, s.relay} {
 		if p == nil {
 			continue
 		}
