@@ -17,6 +17,7 @@ const (
 const (
 	nhHopByHop    = 0
 	nhIPv4        = 4
+	nhTCP         = 6
 	nhUDP         = 17
 	nhIPv6        = 41
 	nhRouting     = 43
@@ -69,7 +70,9 @@ func (c *Checker) payload(in []byte) Reason {
 				return r
 			}
 		case nhRouting:
-			if rest[3] != 0 { // RFC 5095, RFC 8754: nobody routes through us
+			// RFC 5095, RFC 8754: nobody routes through us. A relay forwards
+			// the other types (RFC 5095 §4.1).
+			if rest[3] != 0 && (c.kind != Relay || rest[2] == 0) {
 				return RoutingHeader
 			}
 		case nhFragment:
@@ -91,27 +94,31 @@ func cut(first bool) Reason {
 	return BadHeader
 }
 
-// upper judges the upper-layer header.
+// upper judges the upper-layer header. What only its receiver should refuse, a
+// relay passes on.
 func (c *Checker) upper(in []byte, next byte, b []byte, first bool) Reason {
+	need := 0
 	switch next {
-	case nhIPv4, nhIPv6:
-		return Nested
-	case nhUDP:
-		if len(b) < 8 {
-			return cut(first)
-		}
-		if b[6] == 0 && b[7] == 0 {
-			return UDPNoChecksum
-		}
-	case nhICMPv6:
-		if len(b) < 8 {
-			return cut(first)
-		}
+	case nhUDP, nhICMPv6:
+		need = 8
+	case nhTCP:
+		need = 20
+	}
+	switch {
+	case first && len(b) < max(need, 8):
+		return FirstFragment
+	case next == nhTCP:
+		return Pass // too short a one is the stack's to count
+	case len(b) < need:
+		return BadHeader
+	case next == nhICMPv6:
 		return c.icmp6(in, b, first)
-	default:
-		if first && len(b) < 8 {
-			return FirstFragment
-		}
+	case c.kind == Relay:
+		return Pass
+	case next == nhIPv4, next == nhIPv6:
+		return Nested
+	case next == nhUDP && b[6] == 0 && b[7] == 0:
+		return UDPNoChecksum
 	}
 	return Pass
 }
@@ -146,7 +153,7 @@ func (c *Checker) icmp6(in, b []byte, first bool) Reason {
 	case typ == 2 && !c.truthfulMTU(binary.BigEndian.Uint32(b[4:])):
 		return PacketTooBig
 	case typ < 128:
-		return c.quote(b[8:], first)
+		return c.quote(b[8:])
 	case typ == 135 || typ == 136:
 		if c.kind == Configured && in[7] == 255 && !first {
 			return Pass // RFC 4213 §3.8: a configured tunnel answers NUD probes
@@ -176,7 +183,7 @@ func (c *Checker) truthfulMTU(mtu uint32) bool {
 
 // quote judges the packet that an ICMPv6 error is about: we must have sent it.
 // A relay forwards errors about the packets of others.
-func (c *Checker) quote(q []byte, first bool) Reason {
+func (c *Checker) quote(q []byte) Reason {
 	if c.kind == Relay {
 		return Pass
 	}

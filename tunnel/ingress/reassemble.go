@@ -1,14 +1,16 @@
 package ingress
 
 import (
+	"bytes"
+	"container/list"
 	"encoding/binary"
 	"time"
 )
 
-// Bounds of a Reassembler. Together they keep it under 1.1 MB.
+// Bounds of a Reassembler. Together they keep it under 10 MB.
 const (
-	maxDatagrams  = 64               // that are incomplete, at any time
-	maxPerSource  = 8                // of those from one outer source
+	maxDatagrams  = 256              // that are incomplete, at any time
+	maxPerSource  = 64               // of those from one outer source
 	maxDatagram   = 16 << 10         // bytes of one reassembled packet
 	maxParts      = 32               // fragments of one datagram
 	reassemblyAge = 15 * time.Second // RFC 791 §3.2
@@ -16,12 +18,15 @@ const (
 
 // A Reassembler puts outer IPv4 fragments together, so that Check sees whole
 // packets only. What a sender can make it hold is bounded in number, by source,
-// in bytes and in time. It is not safe for concurrent use; the zero Reassembler
-// is ready.
+// in bytes and in time; at a bound the oldest datagram goes, since fragments
+// that belong together arrive together. It is not safe for concurrent use; the
+// zero Reassembler is ready.
 type Reassembler struct {
-	held    map[datagramKey]*datagram
-	sources map[uint32]int
+	held    map[datagramKey]*list.Element // of order
+	order   list.List                     // of *datagram, oldest first
+	sources map[uint32]int                // datagrams held by outer source
 	expired int
+	evicted int
 }
 
 // A datagramKey is what the fragments of one datagram share (RFC 791 §3.2); the
@@ -32,6 +37,7 @@ type datagramKey struct {
 }
 
 type datagram struct {
+	key      datagramKey
 	deadline time.Time
 	header   []byte // of the fragment with offset 0
 	data     []byte // from offset 0, with holes
@@ -66,9 +72,6 @@ func (a *Reassembler) Add(pkt []byte, now time.Time) ([]byte, Reason) {
 	a.Expire(now)
 	k := datagramKey{binary.BigEndian.Uint32(pkt[12:]), binary.BigEndian.Uint32(pkt[16:]), binary.BigEndian.Uint16(pkt[4:])}
 	d := a.datagram(k, now)
-	if d == nil {
-		return nil, FragmentLimit
-	}
 	if r := d.add(from, data, more); r != Fragment {
 		d.kill()
 		return nil, r
@@ -80,62 +83,84 @@ func (a *Reassembler) Add(pkt []byte, now time.Time) ([]byte, Reason) {
 	if !d.complete() {
 		return nil, Fragment
 	}
-	a.forget(k)
+	a.forget(d)
 	return d.whole()
 }
 
 // Expire drops the datagrams whose time is over.
 func (a *Reassembler) Expire(now time.Time) {
-	for k, d := range a.held {
+	for e := a.order.Front(); e != nil; e = a.order.Front() {
+		d := e.Value.(*datagram)
 		if now.Before(d.deadline) {
-			continue
+			return
 		}
 		if !d.dead {
 			a.expired++
 		}
-		a.forget(k)
+		a.forget(d)
 	}
 }
 
-// Expired returns how many datagrams timed out since the last call, for the
-// counter of FragmentTimeout.
-func (a *Reassembler) Expired() int {
-	n := a.expired
-	a.expired = 0
-	return n
+// Lost returns how many datagrams timed out and how many went at a bound since
+// the last call, for the counters of FragmentTimeout and FragmentLimit.
+func (a *Reassembler) Lost() (timeout, limit int) {
+	timeout, limit = a.expired, a.evicted
+	a.expired, a.evicted = 0, 0
+	return timeout, limit
 }
 
+// datagram returns the datagram of a key, making room for a new one.
 func (a *Reassembler) datagram(k datagramKey, now time.Time) *datagram {
-	if d := a.held[k]; d != nil {
-		return d
-	}
-	if len(a.held) >= maxDatagrams || a.sources[k.src] >= maxPerSource {
-		return nil
+	if e := a.held[k]; e != nil {
+		return e.Value.(*datagram)
 	}
 	if a.held == nil {
-		a.held, a.sources = map[datagramKey]*datagram{}, map[uint32]int{}
+		a.held, a.sources = map[datagramKey]*list.Element{}, map[uint32]int{}
 	}
-	d := &datagram{deadline: now.Add(reassemblyAge)}
-	a.held[k] = d
+	if a.sources[k.src] >= maxPerSource {
+		a.evict(func(d *datagram) bool { return d.key.src == k.src })
+	}
+	if a.order.Len() >= maxDatagrams {
+		a.evict(func(*datagram) bool { return true })
+	}
+	d := &datagram{key: k, deadline: now.Add(reassemblyAge)}
+	a.held[k] = a.order.PushBack(d)
 	a.sources[k.src]++
 	return d
 }
 
-func (a *Reassembler) forget(k datagramKey) {
-	delete(a.held, k)
-	if a.sources[k.src]--; a.sources[k.src] <= 0 {
-		delete(a.sources, k.src)
+// evict drops the oldest datagram of those that match.
+func (a *Reassembler) evict(match func(*datagram) bool) {
+	for e := a.order.Front(); e != nil; e = e.Next() {
+		if d := e.Value.(*datagram); match(d) {
+			if !d.dead {
+				a.evicted++
+			}
+			a.forget(d)
+			return
+		}
 	}
 }
 
-// add stores a fragment. Any overlap ends the datagram, even a mere duplicate:
-// what overlaps was not made by an honest sender (RFC 5722, RFC 1858).
+func (a *Reassembler) forget(d *datagram) {
+	a.order.Remove(a.held[d.key])
+	delete(a.held, d.key)
+	if a.sources[d.key.src]--; a.sources[d.key.src] <= 0 {
+		delete(a.sources, d.key.src)
+	}
+}
+
+// add stores a fragment. The network may deliver one twice; any other overlap
+// was not made by an honest sender and ends the datagram (RFC 5722, RFC 1858).
 func (d *datagram) add(from int, data []byte, more bool) Reason {
 	if d.dead {
 		return FragmentOverlap
 	}
 	to := from + len(data)
 	for _, p := range d.parts {
+		if p == (part{from, to}) && more == (to != d.total) && bytes.Equal(d.data[from:to], data) {
+			return Fragment
+		}
 		if from < p.to && p.from < to {
 			return FragmentOverlap
 		}
@@ -164,7 +189,7 @@ func (d *datagram) add(from int, data []byte, more bool) Reason {
 
 // kill keeps the key until the deadline, so that late fragments are dropped
 // too, but none of the bytes.
-func (d *datagram) kill() { *d = datagram{deadline: d.deadline, dead: true} }
+func (d *datagram) kill() { *d = datagram{key: d.key, deadline: d.deadline, dead: true} }
 
 // complete reports whether all bytes are there; parts never overlap.
 func (d *datagram) complete() bool {

@@ -46,7 +46,6 @@ var configs = map[string]Config{
 func TestVectors(t *testing.T) {
 	elsewhere := map[string]Reason{
 		"tun-106": Pass,      // overlapping inner fragments: the stack's (RFC 5722), see doc.go
-		"tun-119": Fragment,  // never completed: the Reassembler's
 		"tun-134": NotTunnel, // ICMPv4 about the tunnel: package icmp
 		"tun-135": NotTunnel,
 	}
