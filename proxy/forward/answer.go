@@ -1,0 +1,68 @@
+package forward
+
+import (
+	"errors"
+	"strings"
+
+	"genkan/proxy/http1"
+	"genkan/proxy/message"
+)
+
+// own makes the answer that a decision asks for.
+func own(r *message.Request, d *Decision) *message.Response {
+	if d.Status == 0 {
+		d.Status = 403
+	}
+	text := d.Text
+	if text == "" {
+		text = message.StatusText(d.Status) + "\n"
+	}
+	resp := page(r, d.Status, text)
+	resp.Header = append(resp.Header, d.Header...)
+	return resp
+}
+
+// failed makes the answer to a request that no backend answered. The cause
+// is for the log: the page names no backend.
+func failed(r *message.Request, fault http1.Fault, err error) *message.Response {
+	status := 502
+	switch fault {
+	case http1.FaultTimeout:
+		status = 504
+	case http1.FaultClient:
+		status = 400
+		var e *http1.RequestError
+		if errors.As(err, &e) {
+			status = e.Status
+		}
+	}
+	resp := page(r, status, message.StatusText(status)+"\n")
+	resp.Close = fault == http1.FaultClient || fault == http1.FaultAborted
+	return resp
+}
+
+// page makes a short answer in plain text.
+func page(r *message.Request, status int, text string) *message.Response {
+	resp := &message.Response{
+		Status: status,
+		Header: message.Header{{Name: "Content-Type", Value: "text/plain; charset=utf-8"}, {Name: "Cache-Control", Value: "no-store"}},
+		Length: int64(len(text)),
+	}
+	if message.NoBody(r.Method, status) {
+		if status < 200 || status == 204 || status == 304 {
+			resp.Length = -1
+		}
+		return resp
+	}
+	resp.Body = &stringBody{strings.NewReader(text)}
+	return resp
+}
+
+// A stringBody is the content of a page.
+type stringBody struct{ *strings.Reader }
+
+// Trailer returns none.
+func (*stringBody) Trailer() message.Header { return nil }
+
+// Ready is all of the rest.
+func (b *stringBody) Ready() int { return b.Len() }

@@ -1,0 +1,117 @@
+// Package forward joins a front, a policy and the backends: it is the one
+// path that a request takes, whatever version of HTTP it came in.
+//
+//	f := &forward.Forwarder{Policy: sites, Transport: transport}
+//	http1.NewServer(…).Serve(conn, nil, source, f)
+//
+//	request → aliases of our fields dropped → Policy.Decide (verdict, site,
+//	header edits, backend) → Transport → answer → Policy.Done (log, count)
+package forward
+
+import (
+	"errors"
+
+	"genkan/proxy/http1"
+	"genkan/proxy/message"
+)
+
+// A Policy says what becomes of requests.
+type Policy interface {
+	// Decide says where r goes. It may change r.Header.
+	Decide(r *message.Request) Decision
+	// Done is called once for each request, when the exchange is over: also
+	// for one that was refused before Decide, with the zero Decision.
+	Done(r *message.Request, d Decision, res Result)
+}
+
+// A Decision is where a request goes. The zero Decision answers 403.
+type Decision struct {
+	// To is the backend. With an empty To.Addr we answer ourselves.
+	To http1.Target
+	// Next, where not nil, gives another backend where To cannot be reached.
+	Next http1.Next
+	// Status, Header and Text are our own answer; Status 0 is 403, Text ""
+	// the standard one.
+	Status int
+	Header message.Header
+	Text   string
+	// Note is the Policy's own, for Done.
+	Note any
+}
+
+// A Result is how an exchange ended.
+type Result struct {
+	Status int         // that the client was sent
+	Sent   int64       // bytes of content that the client was sent
+	Fault  http1.Fault // why the backend gave no answer, 0: it did
+	// Err is the cause behind Fault, or why the answer did not reach the
+	// client whole; nil where all went well.
+	Err error
+}
+
+// A Forwarder is the message.Handler of all fronts.
+type Forwarder struct {
+	Policy    Policy
+	Transport *http1.Transport
+	// Underscores says what becomes of a field like X_Forwarded_For.
+	Underscores message.Underscores
+}
+
+// note is what Handle leaves for Done.
+type note struct {
+	decision Decision
+	fault    http1.Fault
+	err      error
+}
+
+// Handle answers r by the policy's decision.
+func (f *Forwarder) Handle(r *message.Request) *message.Response {
+	n := &note{}
+	r.Note = n
+	if !f.clean(&r.Header) {
+		n.decision.Status = 400
+		return own(r, &n.decision)
+	}
+	n.decision = f.Policy.Decide(r)
+	if n.decision.To.Addr == "" {
+		return own(r, &n.decision)
+	}
+	resp, err := f.Transport.RoundTrip(r, n.decision.To, n.decision.Next)
+	if err == nil {
+		return resp
+	}
+	n.err = err
+	var e *http1.Error
+	if errors.As(err, &e) {
+		n.fault = e.Fault
+	}
+	return failed(r, n.fault, err)
+}
+
+// Done tells the policy how it went.
+func (f *Forwarder) Done(r *message.Request, resp *message.Response, o message.Outcome) {
+	n := r.Note.(*note)
+	res := Result{Status: resp.Status, Sent: o.Sent, Fault: n.fault, Err: n.err}
+	if res.Err == nil {
+		res.Err = o.Err
+	}
+	f.Policy.Done(r, n.decision, res)
+}
+
+// clean removes fields that a CGI server would take for one of ours, and
+// reports false where the request is to be refused for them.
+func (f *Forwarder) clean(h *message.Header) bool {
+	if f.Underscores == message.PassAliases {
+		return true
+	}
+	for i := range *h {
+		if message.IsAlias((*h)[i].Name) {
+			if f.Underscores == message.RejectAliases {
+				return false
+			}
+			h.DelFunc(message.IsAlias)
+			return true
+		}
+	}
+	return true
+}

@@ -1,0 +1,285 @@
+package http1
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"genkan/proxy/message"
+)
+
+// A conn is one client's connection.
+type conn struct {
+	wire
+	s    *Server
+	h    message.Handler
+	req  message.Request
+	body requestBody
+	idle atomic.Bool // waits for the first byte of a request
+
+	// answering guards the order of interim and final answers: a 100 may
+	// come from the goroutine that passes the body on.
+	answering sync.Mutex
+	answered  bool // the final answer has begun
+}
+
+// preface begins HTTP/2 with prior knowledge.
+const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+// errQuiet is the end of a connection that needs no answer.
+var errQuiet = errors.New("connection ended between requests")
+
+// serve answers request after request.
+func (c *conn) serve() {
+	for first := true; ; first = false {
+		keep, err := c.next(first)
+		if err != nil {
+			c.refuse(err)
+			return
+		}
+		if c.req.Proto == "" {
+			return // another protocol has taken over
+		}
+		if !c.exchange(keep) {
+			return
+		}
+	}
+}
+
+// end closes the connection.
+func (c *conn) end() {
+	c.guard.Release()
+	c.conn.Close()
+	c.r, c.w = 0, 0
+	c.wire.release()
+}
+
+// next waits for a request and reads its head into c.req.
+func (c *conn) next(first bool) (keep bool, err error) {
+	c.req.Reset()
+	cfg := &c.s.config
+	if len(c.unread()) == 0 {
+		if err := c.waitFirst(first); err != nil {
+			return false, errQuiet
+		}
+	}
+	c.guard.Read(cfg.HeadTimeout)
+	if first && c.unread()[0] == 'P' && cfg.Preface != nil {
+		if took, err := c.tryPreface(); took || err != nil {
+			return false, err
+		}
+	}
+	head, err := c.readHead(bounds{cfg.MaxLine, cfg.MaxHead, cfg.MaxFields})
+	c.guard.Read(0)
+	if err != nil {
+		return false, err
+	}
+	if keep, err = parseRequest(head, &c.req); err != nil {
+		return false, err
+	}
+	c.startBody()
+	if c.req.Proto == "HTTP/1.1" {
+		c.req.Inform = c.inform
+	}
+	c.answered = false
+	return keep, nil
+}
+
+// waitFirst waits for the first byte of a request, without a buffer.
+func (c *conn) waitFirst(first bool) error {
+	c.wire.release()
+	c.guard.Read(c.s.config.IdleTimeout)
+	if first {
+		c.guard.Read(c.s.config.FirstByte)
+	}
+	c.idle.Store(true)
+	if c.s.draining.Load() && !first {
+		c.guard.StrikeRead()
+	}
+	err := c.fill()
+	c.idle.Store(false)
+	return err
+}
+
+// tryPreface gives the connection away where it begins as HTTP/2 does.
+func (c *conn) tryPreface() (took bool, err error) {
+	for {
+		got := c.unread()
+		n := min(len(got), len(preface))
+		if string(got[:n]) != preface[:n] {
+			return false, nil
+		}
+		if n == len(preface) {
+			break
+		}
+		if err := c.fill(); err != nil {
+			return false, err
+		}
+	}
+	c.guard.Read(0)
+	c.s.config.Preface(c.conn, bytes.Clone(c.unread()), c.req.Source)
+	return true, nil
+}
+
+// startBody makes the body of the request that was just parsed.
+func (c *conn) startBody() {
+	r, cfg := &c.req, &c.s.config
+	kind := fixed
+	if r.Length < 0 {
+		kind = chunked
+	}
+	c.body.reset(&c.wire, kind, max(r.Length, 0))
+	c.body.stopped.Store(false)
+	if r.Length == 0 {
+		return
+	}
+	c.body.pace = pace{cfg.BodyIdle, cfg.BodyGrace, cfg.BodyRate}
+	c.body.bounds = bounds{cfg.MaxLine, cfg.MaxHead, cfg.MaxFields}
+	if r.Expect {
+		c.body.first = c.sendContinue
+	}
+	r.Body = &c.body
+}
+
+// exchange has the request answered and reports whether another may follow.
+func (c *conn) exchange(keep bool) bool {
+	c.wire.release()
+	resp := c.h.Handle(&c.req)
+	if resp.Upgraded != nil {
+		return c.upgrade(resp)
+	}
+	if resp.Close || c.s.draining.Load() {
+		keep = false
+	}
+	// A client that has not sent all of its body gets no second turn: what
+	// comes next on this connection would be the rest of it.
+	complete := c.body.complete.Load()
+	keep, sent, err := c.respond(resp, keep && complete)
+	if resp.Release != nil {
+		c.h.Done(&c.req, resp, message.Outcome{Sent: sent, Err: err})
+		resp.Release.Close()
+	} else {
+		c.h.Done(&c.req, resp, message.Outcome{Sent: sent, Err: err})
+	}
+	if err != nil {
+		c.reset()
+		return false
+	}
+	if !keep {
+		c.linger()
+	}
+	return keep
+}
+
+// reset makes the close that follows visible to the client as an abort: a
+// cut answer must not look whole, also where its end is the connection's.
+func (c *conn) reset() {
+	if tcp, ok := c.conn.(*net.TCPConn); ok {
+		tcp.SetLinger(0)
+	}
+}
+
+// lingerTime and lingerBytes bound how long we listen to a client whose
+// bytes nobody wants any more.
+const (
+	lingerTime  = time.Second
+	lingerBytes = 256 << 10
+)
+
+// linger says that we are done and waits for the client to hear it. A close
+// with unread bytes would send a reset, and the reset may overtake the
+// answer (RFC 9112 §9.6).
+func (c *conn) linger() {
+	half, ok := c.conn.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	c.guard.Revive()
+	c.guard.Read(lingerTime)
+	buf := borrow()
+	defer giveBack(buf)
+	for total := 0; total < lingerBytes; {
+		n, err := c.conn.Read(buf)
+		if err != nil {
+			return
+		}
+		total += n
+	}
+}
+
+// refuse answers what is not a request.
+func (c *conn) refuse(err error) {
+	var e *RequestError
+	switch {
+	case err == errQuiet:
+		return
+	case errors.As(err, &e):
+	case isTimeout(err):
+		e = &RequestError{Status: 408, Msg: "request not complete in time"}
+	case err == io.EOF && len(c.unread()) > 0:
+		e = bad("connection ended inside a request")
+	default:
+		return
+	}
+	if c.s.config.Refused != nil {
+		c.s.config.Refused(c.req.Source, e.Status, e)
+	}
+	out := appendStatus(nil, e.Status, "")
+	text := message.StatusText(e.Status) + "\n"
+	out = appendField(out, "Date", c.s.date())
+	out = appendField(out, "Content-Type", "text/plain")
+	out = appendLength(out, int64(len(text)))
+	out = append(out, "Connection: close\r\n\r\n"...)
+	if c.write(append(out, text...)) == nil {
+		c.linger()
+	}
+}
+
+// write writes p within its deadline.
+func (c *conn) write(p []byte) error {
+	c.guard.Write(c.s.config.WriteTimeout)
+	_, err := c.conn.Write(p)
+	c.guard.Write(0)
+	return err
+}
+
+// inform sends an interim answer unless the final one has begun.
+func (c *conn) inform(status int, h message.Header) {
+	c.answering.Lock()
+	defer c.answering.Unlock()
+	if c.answered {
+		return
+	}
+	out := appendStatus(nil, status, "")
+	out = appendFields(out, h)
+	c.write(append(out, '\r', '\n'))
+}
+
+func (c *conn) sendContinue() error {
+	if len(c.unread()) == 0 {
+		c.inform(100, nil)
+	}
+	return nil
+}
+
+// upgrade answers 101 and lets the bytes pass.
+func (c *conn) upgrade(resp *message.Response) bool {
+	out := appendStatus(borrow()[:0], 101, "")
+	out = appendFields(out, resp.Header)
+	out = append(out, "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"...)
+	err := c.write(out)
+	giveBack(out)
+	if err == nil {
+		early := bytes.Clone(c.unread())
+		c.r = c.w
+		c.wire.release()
+		c.s.config.Relay(c.conn, early, resp.Upgraded, resp.Early)
+	}
+	c.h.Done(&c.req, resp, message.Outcome{Err: err})
+	resp.Release.Close()
+	return false
+}

@@ -1,0 +1,106 @@
+package http1
+
+import (
+	"sync"
+	"time"
+)
+
+// freshFor is how long after its last use a connection is taken for a
+// request that must not be sent twice: a backend that closes unused
+// connections closes them later than that.
+const freshFor = 2 * time.Second
+
+// A pool keeps backend connections that wait for the next request, the last
+// used first. The zero pool keeps none.
+type pool struct {
+	maxEach, maxAll int
+
+	mu     sync.Mutex // guards what follows
+	idle   map[Target][]*backendConn
+	all    int
+	closed bool
+}
+
+func newPool(maxEach, maxAll int) pool {
+	return pool{maxEach: maxEach, maxAll: maxAll, idle: map[Target][]*backendConn{}}
+}
+
+// get takes a connection that is still open, or returns nil.
+func (p *pool) get(t Target, idempotent bool) *backendConn {
+	for {
+		c := p.pop(t)
+		if c == nil {
+			return nil
+		}
+		if (idempotent || time.Since(c.idleSince) < freshFor) && c.alive() {
+			return c
+		}
+		c.close()
+	}
+}
+
+func (p *pool) pop(t Target) *backendConn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	list := p.idle[t]
+	if len(list) == 0 {
+		return nil
+	}
+	c := list[len(list)-1]
+	list[len(list)-1] = nil
+	p.idle[t] = list[:len(list)-1]
+	p.all--
+	return c
+}
+
+// put keeps c for the next request, or closes it where there is no room.
+func (p *pool) put(c *backendConn) {
+	c.idleSince = time.Now()
+	p.mu.Lock()
+	if !p.closed && p.all < p.maxAll && len(p.idle[c.target]) < p.maxEach {
+		p.idle[c.target] = append(p.idle[c.target], c)
+		p.all++
+		c = nil
+	}
+	p.mu.Unlock()
+	if c != nil {
+		c.close()
+	}
+}
+
+// expire closes what was not used since the given time. The oldest stand
+// first in each list.
+func (p *pool) expire(since time.Time) {
+	var old []*backendConn
+	p.mu.Lock()
+	for t, list := range p.idle {
+		n := 0
+		for n < len(list) && list[n].idleSince.Before(since) {
+			n++
+		}
+		old = append(old, list[:n]...)
+		p.all -= n
+		if n == len(list) {
+			delete(p.idle, t)
+		} else if n > 0 {
+			p.idle[t] = append([]*backendConn(nil), list[n:]...)
+		}
+	}
+	p.mu.Unlock()
+	for _, c := range old {
+		c.close()
+	}
+}
+
+// closeAll closes what is kept, and what comes later at once.
+func (p *pool) closeAll() {
+	p.mu.Lock()
+	idle := p.idle
+	p.idle, p.all, p.closed = map[Target][]*backendConn{}, 0, true
+	p.mu.Unlock()
+	for _, list := range idle {
+		for _, c := range list {
+			c.close()
+		}
+	}
+}

@@ -1,0 +1,150 @@
+package http1
+
+import (
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"genkan/proxy/message"
+	"genkan/proxy/sweep"
+)
+
+// Config bounds what a client may do. Zero fields mean the default in their
+// comment.
+type Config struct {
+	MaxLine   int // bytes of the request line, and of each field line; 8 KiB
+	MaxHead   int // bytes of request line and fields; 64 KiB
+	MaxFields int // field lines; 200
+
+	FirstByte   time.Duration // from accept to the first byte; 10 s
+	HeadTimeout time.Duration // from a request's first byte to its empty line; 5 s
+	IdleTimeout time.Duration // between two requests; 60 s
+	// BodyIdle bounds the wait for the next bytes of a body, 30 s; BodyRate
+	// is what a body must bring on average after BodyGrace; 64 B/s, 10 s.
+	BodyIdle  time.Duration
+	BodyGrace time.Duration
+	BodyRate  int64
+	// WriteTimeout bounds each write of at most 32 KiB; 30 s.
+	WriteTimeout time.Duration
+
+	// Sweeper strikes late connections. Required; the caller runs it.
+	Sweeper *sweep.Sweeper
+	// Relay moves bytes both ways after a websocket handshake and returns
+	// when both connections are done with; it need not close them. early
+	// is what each side has sent already. Nil: websocket is not served.
+	Relay func(client net.Conn, earlyClient []byte, backend net.Conn, earlyBackend []byte)
+	// Preface is given a connection that begins as HTTP/2 with prior
+	// knowledge does (RFC 9113 §3.4), with what was read of it. Nil: refused.
+	Preface func(conn net.Conn, read []byte, from message.Source)
+	// Refused is told of bytes that were no request. Nil: nobody is.
+	Refused func(from message.Source, status int, err error)
+}
+
+func (c Config) withDefaults() Config {
+	if c.MaxLine == 0 {
+		c.MaxLine = 8 << 10
+	}
+	if c.MaxHead == 0 {
+		c.MaxHead = 64 << 10
+	}
+	if c.MaxFields == 0 {
+		c.MaxFields = 200
+	}
+	if c.BodyRate == 0 {
+		c.BodyRate = 64
+	}
+	for _, f := range []struct {
+		v *time.Duration
+		d time.Duration
+	}{
+		{&c.FirstByte, 10 * time.Second}, {&c.HeadTimeout, 5 * time.Second},
+		{&c.IdleTimeout, time.Minute}, {&c.BodyIdle, 30 * time.Second},
+		{&c.BodyGrace, 10 * time.Second}, {&c.WriteTimeout, 30 * time.Second},
+	} {
+		if *f.v == 0 {
+			*f.v = f.d
+		}
+	}
+	return c
+}
+
+// A Server reads HTTP/1 requests from connections. Use NewServer.
+type Server struct {
+	config Config
+
+	draining atomic.Bool
+	dated    datePointer
+	mu       sync.Mutex // guards conns
+	conns    map[*conn]struct{}
+}
+
+// NewServer returns a Server without connections.
+func NewServer(c Config) *Server {
+	return &Server{config: c.withDefaults(), conns: map[*conn]struct{}{}}
+}
+
+// Serve answers the requests of one connection by h, one after the other,
+// and closes it when it returns. The caller owns the goroutine. read is what
+// was read from the connection before, nil for nothing.
+func (s *Server) Serve(nc net.Conn, read []byte, from message.Source, h message.Handler) {
+	c := &conn{s: s, h: h}
+	c.init(nc, s.config.Sweeper.Guard(nc))
+	c.req.Source = from
+	c.body.conn = c
+	if len(read) > 0 {
+		c.buf = append(borrow()[:0], read...)
+		c.w = len(c.buf)
+		c.buf = c.buf[:cap(c.buf)]
+	}
+	s.track(c, true)
+	defer s.track(c, false)
+	defer c.end()
+	c.serve()
+}
+
+func (s *Server) track(c *conn, in bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if in {
+		s.conns[c] = struct{}{}
+	} else {
+		delete(s.conns, c)
+	}
+}
+
+// Drain asks every connection to end after its present request, and ends
+// those that wait for one. Serve of later connections answers one request.
+func (s *Server) Drain() {
+	s.draining.Store(true)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		if c.idle.Load() {
+			c.guard.StrikeRead()
+		}
+	}
+}
+
+// Cut ends every connection now.
+func (s *Server) Cut() {
+	s.Drain()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		c.guard.Strike()
+		c.req.Abort()
+	}
+}
+
+// Conns is the number of connections, and how many of them wait for a request.
+func (s *Server) Conns() (all, idle int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		if c.idle.Load() {
+			idle++
+		}
+	}
+	return len(s.conns), idle
+}

@@ -1,0 +1,158 @@
+package http1
+
+import (
+	"io"
+	"net"
+	"sync"
+	"syscall"
+
+	"genkan/proxy/sweep"
+)
+
+// bufferSize is what one read takes at most, and the room for a message's
+// head in the usual case.
+const bufferSize = 16 << 10
+
+// buffers lends buffers of bufferSize to connections while they have bytes
+// in flight. (A sync.Pool is a cache of the runtime's, not state of ours.)
+var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
+
+func borrow() []byte { return buffers.Get().(*[bufferSize]byte)[:] }
+
+// giveBack returns what borrow lent; a buffer that grew is left to the
+// garbage collector.
+func giveBack(b []byte) {
+	if cap(b) == bufferSize {
+		buffers.Put((*[bufferSize]byte)(b[:bufferSize]))
+	}
+}
+
+// A wire is one connection and what was read from it but not yet used.
+type wire struct {
+	conn  net.Conn
+	guard *sweep.Guard
+	buf   []byte // nil while the wire waits with nothing unread
+	r, w  int    // buf[r:w] is unread
+
+	raw    syscall.RawConn // nil where conn is not a TCP socket
+	rawFn  func(fd uintptr) bool
+	rawN   int
+	rawErr error
+}
+
+func (w *wire) init(conn net.Conn, guard *sweep.Guard) {
+	w.conn, w.guard = conn, guard
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		if raw, err := tcp.SyscallConn(); err == nil {
+			w.raw, w.rawFn = raw, w.readReady
+		}
+	}
+}
+
+// unread is the bytes that were read and not used. They stay valid until the
+// next call of fill or release.
+func (w *wire) unread() []byte { return w.buf[w.r:w.w] }
+
+// release gives the buffer back where nothing in it is needed.
+func (w *wire) release() {
+	if w.buf != nil && w.r == w.w {
+		giveBack(w.buf)
+		w.buf, w.r, w.w = nil, 0, 0
+	}
+}
+
+// fill reads once, waiting for at least one byte. It fails where the buffer
+// is full of unread bytes.
+func (w *wire) fill() error {
+	if w.r == w.w {
+		w.r, w.w = 0, 0
+	} else if w.w == len(w.buf) && w.r > 0 {
+		w.w = copy(w.buf, w.buf[w.r:w.w])
+		w.r = 0
+	}
+	if w.buf == nil && w.raw != nil {
+		return w.fillRaw()
+	}
+	if w.buf == nil {
+		w.buf = borrow()
+	}
+	if w.w == len(w.buf) {
+		return io.ErrShortBuffer
+	}
+	n, err := w.conn.Read(w.buf[w.w:])
+	w.w += n
+	if n > 0 {
+		return nil
+	}
+	if err == nil {
+		err = io.ErrNoProgress
+	}
+	return err
+}
+
+// fillRaw waits without a buffer and borrows one when there is something to
+// read: an idle connection then costs no buffer.
+func (w *wire) fillRaw() error {
+	err := w.raw.Read(w.rawFn)
+	if err == nil {
+		err = w.rawErr
+	}
+	if err != nil {
+		return &net.OpError{Op: "read", Net: "tcp", Addr: w.conn.RemoteAddr(), Err: err}
+	}
+	if w.rawN == 0 {
+		return io.EOF
+	}
+	w.w = w.rawN
+	return nil
+}
+
+// readReady is one non-blocking read; false means wait and call again.
+func (w *wire) readReady(fd uintptr) bool {
+	buf := borrow()
+	n, err := syscall.Read(int(fd), buf)
+	for err == syscall.EINTR {
+		n, err = syscall.Read(int(fd), buf)
+	}
+	if n > 0 {
+		w.buf, w.r, w.rawN, w.rawErr = buf, 0, n, nil
+		return true
+	}
+	giveBack(buf)
+	if err == syscall.EAGAIN {
+		return false
+	}
+	w.rawN, w.rawErr = 0, err
+	return true
+}
+
+// grow makes room for more unread bytes, up to max in all.
+func (w *wire) grow(max int) bool {
+	if w.w < len(w.buf) || w.r > 0 || w.buf == nil {
+		return true
+	}
+	if len(w.buf) >= max {
+		return false
+	}
+	bigger := make([]byte, min(2*len(w.buf), max))
+	copy(bigger, w.buf)
+	giveBack(w.buf)
+	w.buf = bigger
+	return true
+}
+
+// alive reports whether an idle connection is still open and silent: bytes
+// that nobody asked for make it as useless as its end.
+func (w *wire) alive() bool {
+	if w.raw == nil {
+		return true
+	}
+	alive := false
+	err := w.raw.Read(func(fd uintptr) bool {
+		var b [1]byte
+		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		alive = err == syscall.EAGAIN
+		return true
+	})
+	return err == nil && alive
+}
