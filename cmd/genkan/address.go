@@ -172,6 +172,9 @@ func (id identity) words() string {
 		return id.Error
 	}
 	s := fmt.Sprintf("%q: %s", id.Input, kindWords(id))
+	if id.Kind == acl.KindEmbed {
+		return s
+	}
 	for _, e := range id.Embedded {
 		s += fmt.Sprintf("; inside (%s): %s", e.Mechanism, e.IPv4)
 	}

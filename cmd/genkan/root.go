@@ -4,6 +4,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"genkan/cmd/genkan/config"
 )
 
 // configFile is where the configuration is read from unless -c says otherwise.
@@ -18,7 +20,7 @@ func rootCommand(io streams) *cobra.Command {
 alike, decides once who may enter, and hands the connection on over plain IPv4.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		Args:          noSuchCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetIn(io.in)
@@ -32,8 +34,24 @@ alike, decides once who may enter, and hands the connection on over plain IPv4.`
 		runCommand(io), checkCommand(io), forwardCommand(io), explainCommand(io),
 		tunnelCommand(io), addressCommand(io), demoCommand(io), versionCommand(io),
 	)
-	root.SetHelpCommandGroupID("")
 	return root
+}
+
+// noSuchCommand is what a command that only holds others says to arguments.
+func noSuchCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	var names []string
+	for _, c := range cmd.Commands() {
+		if c.IsAvailableCommand() || c.Name() == "help" {
+			names = append(names, c.Name())
+		}
+	}
+	if near := config.DidYouMean(args[0], names); near != "" {
+		return usagef("unknown command %q; did you mean %q?", args[0], near)
+	}
+	return usagef("unknown command %q; see %q", args[0], cmd.CommandPath()+" --help")
 }
 
 // arguments accepts so many arguments and says in words what they are.

@@ -17,13 +17,8 @@ func tunnelCommand(io streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "tunnel",
 		Short: "6rd by itself",
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usagef("unknown command %q; write genkan tunnel address PREFIX IPV4", args[0])
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args:  noSuchCommand,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(tunnelAddressCommand(io))
 	return cmd

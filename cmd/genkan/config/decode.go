@@ -56,7 +56,7 @@ func decode[T any](d *decoder, t *table, fields []field[T], into *T) {
 
 // unknown reports a key that a table does not have, with the likeliest cause, and returns the key that was meant.
 func (d *decoder) unknown(t *table, e *entry, keys []string) string {
-	near := didYouMean(e.key, keys)
+	near := DidYouMean(e.key, keys)
 	switch {
 	case slices.Contains(d.top, e.key) && t.name != "" && e.val.kind != inline:
 		d.mistake(e.pos, "%q stands in %s, as every key below that header does; move it above the first [header] of the file", e.key, t.name)
@@ -147,7 +147,7 @@ func (d *decoder) choice(v *value, words ...string) string {
 	if !t.Given() || slices.Contains(words, t.S) {
 		return t.S
 	}
-	if near := didYouMean(t.S, words); near != "" {
+	if near := DidYouMean(t.S, words); near != "" {
 		d.mistake(v.pos, "%s: unknown value %s; did you mean %q?", d.key, quote(t.S), near)
 	} else {
 		d.mistake(v.pos, "%s: unknown value %s; write %s", d.key, quote(t.S), oneOf(words))

@@ -31,7 +31,7 @@ func (p *Plan) Service(name string) (Service, error) {
 		}
 		names = append(names, f.Name)
 	}
-	if near := didYouMean(name, names); near != "" {
+	if near := DidYouMean(name, names); near != "" {
 		return Service{}, fmt.Errorf("%s has no site or forward %s; did you mean %q?", p.File, quote(name), near)
 	}
 	if len(names) > 20 {

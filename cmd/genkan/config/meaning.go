@@ -159,7 +159,7 @@ func (k *checker) announces(s *service, words ...string) []string {
 	all := []string{}
 	for _, t := range s.Announce {
 		if !slices.Contains(words, t.S) {
-			if near := didYouMean(t.S, words); near != "" {
+			if near := DidYouMean(t.S, words); near != "" {
 				k.mistake(t.Pos, "announce: unknown value %s; did you mean %q?", quote(t.S), near)
 			} else {
 				k.mistake(t.Pos, "announce: unknown value %s; write %s", quote(t.S), oneOf(words))

@@ -20,9 +20,9 @@ func cut(s string) string {
 	return strings.ToValidUTF8(s[:shown], "") + "…"
 }
 
-// didYouMean returns the word nearest to what was written, "" where none is near: at most a
+// DidYouMean returns the word nearest to what was written, "" where none is near: at most a
 // third of the letters may differ, and one always may.
-func didYouMean(written string, words []string) string {
+func DidYouMean(written string, words []string) string {
 	if len(written) > shown {
 		return ""
 	}
