@@ -176,7 +176,7 @@ func (c Config) validateKind() (errs []error) {
 		if len(c.Relays) == 0 && c.Role == RoleEdge {
 			bad("no relays; write the provider's border relay, such as relays = [\"192.0.2.1\"]")
 		}
-		if err := c.domain().Validate(); err != nil {
+		if err := c.domainOf(c.anyLocal()).Validate(); err != nil {
 			errs = append(errs, fmt.Errorf("tunnel: %w", err))
 		}
 	case Kind6in4:
@@ -191,6 +191,14 @@ func (c Config) validateKind() (errs []error) {
 		}
 	}
 	return errs
+}
+
+// anyLocal stands in for a local address that is not known yet.
+func (c Config) anyLocal() netip.Addr {
+	if !c.Local.IsValid() && len(c.Relays) > 0 {
+		return c.Relays[0]
+	}
+	return c.Local
 }
 
 func unicast4(a netip.Addr) bool {

@@ -3,67 +3,311 @@ package tunnel
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
 
-	"genkan/tunnel/sixrd"
+	"genkan/tunnel/filter"
 )
 
 // A Tunnel is one that Up brought up. Its methods may be called from any
 // goroutine. There is no useful zero Tunnel.
 type Tunnel struct {
 	cfg     Config
+	ns      *namespace
+	file    *stateFile
 	changes chan Change
+
+	mu       sync.Mutex // guards what follows
+	site     site
+	name     string // of the datapath in use
+	dp       datapath
+	state    *state
+	filter   *filter.Filter
+	ports    []Port
+	fallback []string
+	remade   uint64
+	closed   bool
 }
 
 // Up brings the tunnel up: interface, address, routes, filter. ctx bounds the
 // bring-up only. On an error everything that was made is taken back.
+//
+// What an earlier process left standing, killed or by Leave, is adopted: what
+// the new configuration still wants stays, the rest is taken back first.
 func Up(ctx context.Context, cfg Config) (*Tunnel, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return nil, errors.New("tunnel: no datapath yet")
+	t := &Tunnel{cfg: cfg.withDefaults(), changes: make(chan Change, 1)}
+	var err error
+	if t.ns, err = currentNamespace(); err != nil {
+		return nil, err
+	}
+	if err := t.ns.do(func() error { return t.up(ctx) }); err != nil {
+		return nil, errors.Join(err, t.ns.close())
+	}
+	return t, nil
+}
+
+func (t *Tunnel) up(ctx context.Context) error {
+	file, left, err := openState(t.cfg.StateDir, t.cfg.Interface)
+	if err != nil {
+		return err
+	}
+	t.file = file
+	boot, err := bootID()
+	if err != nil {
+		return errors.Join(err, file.unlock())
+	}
+	if left != nil && (left.Boot != boot || left.Namespace != t.ns.inode) {
+		t.cfg.Log.Info("tunnel: state of another boot or namespace forgotten", "interface", t.cfg.Interface)
+		left = nil
+	}
+	t.state = &state{Version: stateVersion, Boot: boot, Namespace: t.ns.inode, Pid: os.Getpid(), Since: time.Now()}
+	if left != nil {
+		t.cfg.Log.Info("tunnel: adopts what a former process left", "interface", t.cfg.Interface, "pid", left.Pid, "steps", len(left.Steps))
+		t.state.Steps = left.Steps
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.build(ctx); err != nil {
+		return errors.Join(err, t.takeBack(nil), file.remove())
+	}
+	t.cfg.Log.Info("tunnel: up", "interface", t.cfg.Interface, "datapath", t.name,
+		"local", t.site.place.Local, "address", t.site.place.Address, "delegated", t.site.place.Delegated, "mtu", t.site.mtu)
+	return nil
+}
+
+// build makes the tunnel for where we are now, out of what stands. Called with
+// mu held.
+func (t *Tunnel) build(ctx context.Context) error {
+	s, err := t.cfg.survey(ctx)
+	if err != nil {
+		return err
+	}
+	t.fallback = nil
+	for _, name := range candidates(t.cfg.Datapath) {
+		steps, err := s.steps(name)
+		if err != nil {
+			return err
+		}
+		if t.dp == nil || t.name != name {
+			t.dp, t.name = newDatapath(name), name
+		}
+		err = t.make(s, steps)
+		if err == nil {
+			t.site = s
+			return nil
+		}
+		err = errors.Join(err, t.dp.close(false))
+		t.dp = nil
+		if t.cfg.Datapath != DatapathAuto || name == DatapathUserspace {
+			return err
+		}
+		reason := name + ": " + strings.TrimPrefix(err.Error(), "tunnel: ")
+		t.fallback = append(t.fallback, reason)
+		t.cfg.Log.Info("tunnel: datapath passed over", "datapath", name, "err", err)
+	}
+	return errors.New("tunnel: no datapath")
+}
+
+// survey looks where the tunnel stands and what it has to be.
+func (c Config) survey(context.Context) (site, error) {
+	p, err := c.find()
+	if err != nil {
+		return site{}, err
+	}
+	s := site{cfg: c, place: p, mtu: c.MTU}
+	if c.MTU == MTUAuto {
+		s.mtu = max(minMTU, p.UplinkMTU-20)
+	}
+	s.check, err = c.checker(p, s.mtu)
+	return s, err
+}
+
+// make takes back what stands and is not wanted, then makes the steps.
+func (t *Tunnel) make(s site, steps []step) error {
+	if err := t.takeBack(steps); err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(t.state.Steps, func(have step) bool { return have.Op == opLink }) {
+		if err := t.cfg.refuseForeignLink(); err != nil {
+			return err
+		}
+	}
+	t.state.Datapath = t.name
+	for i := range steps {
+		at := slices.IndexFunc(t.state.Steps, steps[i].same)
+		if at < 0 {
+			t.state.Steps = append(t.state.Steps, steps[i])
+			at = len(t.state.Steps) - 1
+		}
+		if err := t.file.save(t.state); err != nil {
+			return err
+		}
+		if err := t.do(s, &t.state.Steps[at]); err != nil {
+			return err
+		}
+	}
+	return t.file.save(t.state)
+}
+
+// do makes one step.
+func (t *Tunnel) do(s site, st *step) error {
+	switch st.Op {
+	case opLink:
+		return t.dp.open(s)
+	case opFilter:
+		f, err := filter.Apply(s.filterConfig(t.name, t.ports))
+		if err != nil && t.cfg.Expose == ExposeAll && t.name != DatapathKernel {
+			t.cfg.Log.Warn("tunnel: no nftables: sources of our 6rd domain are not refused on other interfaces", "err", err)
+			return nil
+		}
+		if err != nil {
+			return explain(fmt.Sprintf("filter for %q", st.Link), capAdmin, err)
+		}
+		t.filter = f
+		return nil
+	}
+	return st.do()
+}
+
+// takeBack undoes, in reverse, the steps that stand and are not in wanted.
+func (t *Tunnel) takeBack(wanted []step) error {
+	var errs []error
+	for i := len(t.state.Steps) - 1; i >= 0; i-- {
+		st := t.state.Steps[i]
+		if slices.ContainsFunc(wanted, st.same) {
+			continue
+		}
+		if err := st.undo(); err != nil {
+			errs = append(errs, err)
+			continue // stays in the state: the next Up or down tries again
+		}
+		t.state.Steps = slices.Delete(t.state.Steps, i, i+1)
+	}
+	if len(errs) > 0 {
+		errs = append(errs, t.file.save(t.state))
+	}
+	return errors.Join(errs...)
 }
 
 // Address returns our address on the tunnel.
-func (t *Tunnel) Address() netip.Addr { return netip.Addr{} }
+func (t *Tunnel) Address() netip.Addr {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.site.place.Address
+}
 
 // Delegated returns our delegated prefix, for 6in4 that of the link.
-func (t *Tunnel) Delegated() netip.Prefix { return netip.Prefix{} }
+func (t *Tunnel) Delegated() netip.Prefix {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.site.place.Delegated
+}
 
 // Interface returns the interface's name.
 func (t *Tunnel) Interface() string { return t.cfg.Interface }
 
 // Datapath returns the datapath in use: "kernel", "ebpf" or "userspace".
-func (t *Tunnel) Datapath() string { return t.cfg.Datapath }
+func (t *Tunnel) Datapath() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.name
+}
 
 // SetPorts sets what expose = "listeners" admits besides ICMPv6 and replies.
 // Before the first call nothing is admitted.
-func (t *Tunnel) SetPorts(ports []Port) error { return nil }
+func (t *Tunnel) SetPorts(ports []Port) error {
+	for _, p := range ports {
+		if p.Proto != "tcp" && p.Proto != "udp" || p.First == 0 {
+			return fmt.Errorf("tunnel: port %s/%d-%d: not a port; write tcp or udp and 1 to 65535", p.Proto, p.First, p.Last)
+		}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return errors.New("tunnel: closed")
+	}
+	if t.filter != nil {
+		if err := t.ns.do(func() error { return t.filter.SetPorts(filterPorts(ports)) }); err != nil {
+			return explain("admit ports", capAdmin, err)
+		}
+	}
+	t.ports = slices.Clone(ports)
+	return nil
+}
 
 // Serve moves packets and watches over what Up made until ctx ends, which is
 // no error. It may be called once.
-func (t *Tunnel) Serve(ctx context.Context) error { <-ctx.Done(); return nil }
+func (t *Tunnel) Serve(ctx context.Context) error {
+	return t.dp.serve(ctx)
+}
 
 // Changes delivers each change of our address. Only the newest is kept for a
 // slow reader. The channel is never closed.
 func (t *Tunnel) Changes() <-chan Change { return t.changes }
 
 // Status returns what the tunnel is and its counters.
-func (t *Tunnel) Status() Status { return Status{} }
+func (t *Tunnel) Status() Status {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	st := Status{
+		Interface: t.cfg.Interface, Kind: t.cfg.Kind, Role: t.cfg.Role,
+		Datapath: t.name, Fallback: slices.Clone(t.fallback),
+		Local: t.site.place.Local, Delegated: t.site.place.Delegated, Address: t.site.place.Address,
+		Relays: slices.Clone(t.cfg.Relays), MTU: t.site.mtu, Expose: t.cfg.Expose, Filter: "none",
+		Ports: slices.Clone(t.ports), Since: t.state.Since, Remade: t.remade, Drops: map[string]uint64{},
+	}
+	if t.closed {
+		return st
+	}
+	if t.filter != nil && t.cfg.Expose == ExposeListeners {
+		st.Filter = "stateless"
+		if t.filter.Stateful() {
+			st.Filter = "stateful"
+		}
+	}
+	_ = t.ns.do(func() error { // counters that cannot be read are absent
+		t.dp.count(&st)
+		counts, err := filter.Counters(t.cfg.Interface)
+		for reason, n := range counts {
+			st.Drops[reason] += n
+		}
+		return err
+	})
+	return st
+}
 
 // Close takes back what Up made, in reverse. Call it after Serve has returned.
 // A second call does nothing.
-func (t *Tunnel) Close() error { return nil }
+func (t *Tunnel) Close() error { return t.end(false) }
 
 // Leave ends this process's part and leaves the tunnel standing for the next
 // Up, which adopts it by the state file.
-func (t *Tunnel) Leave() error { return nil }
+func (t *Tunnel) Leave() error { return t.end(true) }
 
-// domain is the 6rd domain that c describes.
-func (c Config) domain() sixrd.Domain {
-	d := sixrd.Domain{Prefix: c.Prefix, IPv4MaskLen: c.IPv4MaskLen, Common: c.Local, Relays: c.Relays}
-	if !d.Common.IsValid() && len(c.Relays) > 0 {
-		d.Common = c.Relays[0] // only until Local is known
+func (t *Tunnel) end(leave bool) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return nil
 	}
-	return d
+	t.closed = true
+	err := t.ns.do(func() error {
+		if leave {
+			return errors.Join(t.dp.close(true), t.file.unlock())
+		}
+		err := errors.Join(t.takeBack(nil), t.dp.close(false))
+		if err != nil {
+			return errors.Join(err, t.file.unlock())
+		}
+		return t.file.remove()
+	})
+	return errors.Join(err, t.ns.close())
 }

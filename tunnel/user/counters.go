@@ -23,13 +23,13 @@ type Fault uint8
 
 // The faults.
 const (
-	BadOffload Fault = iota // a virtio_net_hdr that makes no sense
-	Truncated               // larger than any IPv4 packet
-	TUNWrite                // the TUN device refused it
-	Overflow                // the kernel's receive queue was full
-	TooBig                  // larger than the path towards the other end
-	Unreachable             // no IPv4 route or neighbour
-	SendRefused             // a firewall rule or a full queue
+	BadOffload  Fault = iota // a virtio_net_hdr that makes no sense
+	Truncated                // larger than any IPv4 packet
+	TUNWrite                 // the TUN device refused it
+	Overflow                 // the kernel's receive queue was full
+	TooBig                   // larger than the path towards the other end
+	Unreachable              // no IPv4 route or neighbour
+	SendRefused              // a firewall rule or a full queue
 	numFaults
 )
 

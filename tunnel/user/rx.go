@@ -146,7 +146,9 @@ func (r *receiver) deliver(buf []byte, at int, v vnetHdr) {
 // once it is there, to the same checks.
 func (r *receiver) fragment(pkt []byte) {
 	whole, reason := r.frags.Add(pkt, time.Now())
-	r.count.Reasons[ingress.FragmentTimeout].Add(uint64(r.frags.Expired()))
+	timeout, limit := r.frags.Lost()
+	r.count.Reasons[ingress.FragmentTimeout].Add(uint64(timeout))
+	r.count.Reasons[ingress.FragmentLimit].Add(uint64(limit))
 	if reason == ingress.Fragment { // more to come
 		return
 	}

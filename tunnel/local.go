@@ -1,0 +1,140 @@
+package tunnel
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+
+	"genkan/tunnel/ingress"
+	"genkan/tunnel/sixrd"
+)
+
+// A place is where the tunnel stands on the IPv4 side, and what follows from
+// it. It changes when our IPv4 address does.
+type place struct {
+	Local      netip.Addr   // our IPv4 address
+	Uplink     string       // the interface towards the other end
+	UplinkMTU  int          // 0 where there is no route yet
+	Broadcasts []netip.Addr // of the uplink's networks
+	Delegated  netip.Prefix
+	Address    netip.Addr
+}
+
+// find looks where the tunnel stands now.
+func (c Config) find() (place, error) {
+	p := place{Local: c.Local}
+	towards := c.Remote
+	if c.Kind == Kind6RD && len(c.Relays) > 0 {
+		towards = c.Relays[0]
+	}
+	if towards.IsValid() {
+		if err := p.route(towards); err != nil && !p.Local.IsValid() {
+			return place{}, err
+		}
+	}
+	if p.Uplink == "" {
+		p.owner()
+	}
+	if c.Kind == Kind6in4 {
+		p.Address, p.Delegated = c.Address.Addr(), c.Address.Masked()
+		return p, nil
+	}
+	d := c.domainOf(p.Local)
+	var err error
+	if p.Delegated, err = d.Delegated(p.Local); err == nil {
+		p.Address, err = d.Address(p.Local)
+	}
+	if err != nil {
+		return place{}, fmt.Errorf("tunnel: %w", err)
+	}
+	return p, nil
+}
+
+// route asks the kernel for the way to an address: the source address that it
+// would take, and the interface.
+func (p *place) route(to netip.Addr) error {
+	routes, err := netlink.RouteGet(to.AsSlice())
+	if err != nil || len(routes) == 0 {
+		return fmt.Errorf("tunnel: local \"auto\": no IPv4 route to the relay %s (%w); write local, or bring up IPv4 first", to, err)
+	}
+	if !p.Local.IsValid() {
+		src, ok := netip.AddrFromSlice(routes[0].Src)
+		if src = src.Unmap(); !ok || !src.Is4() || src.IsLoopback() {
+			return fmt.Errorf("tunnel: local \"auto\": the route to the relay %s has no source address; write local", to)
+		}
+		p.Local = src
+	}
+	link, err := netlink.LinkByIndex(routes[0].LinkIndex)
+	if err != nil {
+		return fmt.Errorf("tunnel: uplink: %w", err)
+	}
+	p.useLink(link)
+	return nil
+}
+
+// owner finds the interface that has our address, where no route says it.
+func (p *place) owner() {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return
+	}
+	for _, link := range links {
+		addrs, err := netlink.AddrList(link, netlink.FAMILY_V4)
+		if err != nil {
+			continue
+		}
+		for _, a := range addrs {
+			if a.IP.Equal(p.Local.AsSlice()) {
+				p.useLink(link)
+				return
+			}
+		}
+	}
+}
+
+func (p *place) useLink(link netlink.Link) {
+	p.Uplink, p.UplinkMTU = link.Attrs().Name, link.Attrs().MTU
+	addrs, err := netlink.AddrList(link, netlink.FAMILY_V4)
+	if err != nil {
+		return
+	}
+	for _, a := range addrs {
+		if b, ok := netip.AddrFromSlice(a.Broadcast); ok && !b.Unmap().IsUnspecified() {
+			p.Broadcasts = append(p.Broadcasts, b.Unmap())
+		}
+	}
+}
+
+// checker is the ingress table for c at p.
+func (c Config) checker(p place, mtu int) (*ingress.Checker, error) {
+	ic := ingress.Config{Local: p.Local, Broadcasts: p.Broadcasts, MTU: mtu}
+	switch {
+	case c.Kind == Kind6in4:
+		ic.Kind, ic.Remote = ingress.Configured, c.Remote
+		ic.Own = append(ic.Own, netip.PrefixFrom(p.Address, 128))
+		for _, r := range c.Routed {
+			ic.Own = append(ic.Own, r.Masked())
+		}
+	case c.Role == RoleRelay:
+		ic.Kind, ic.Domain = ingress.Relay, c.domainOf(p.Local)
+	default:
+		ic.Kind, ic.Domain = ingress.Edge, c.domainOf(p.Local)
+	}
+	check, err := ingress.New(ic)
+	if err != nil {
+		return nil, fmt.Errorf("tunnel: %w", err)
+	}
+	return check, nil
+}
+
+// domainOf is the 6rd domain that c describes, as one with the given IPv4
+// address in it sees it.
+func (c Config) domainOf(local netip.Addr) sixrd.Domain {
+	return sixrd.Domain{Prefix: c.Prefix, IPv4MaskLen: c.IPv4MaskLen, Common: local, Relays: c.Relays}
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}

@@ -1,0 +1,169 @@
+package tunnel
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net/netip"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"genkan/tunnel/filter"
+)
+
+// defaultMetric is that of a route without a metric, as ip(8) makes it.
+const defaultMetric = 1024
+
+// steps returns what has to be made for a tunnel at s by a datapath, in order.
+func (s site) steps(datapath string) ([]step, error) {
+	c, p, name := s.cfg, s.place, s.cfg.Interface
+	conf := func(key, value string) step {
+		return step{Op: opSysctl, Link: name, Key: "net/ipv6/conf/" + name + "/" + key, Value: value}
+	}
+	steps := []step{
+		{Op: opLink, Link: name, Params: linkParams(datapath, s)},
+		// A router advertisement through the tunnel is an attack (RFC 4891 §4).
+		conf("disable_ipv6", "0"), conf("accept_ra", "0"), conf("autoconf", "0"),
+		// No link-local address: a 6rd link has no neighbours to talk to.
+		conf("addr_gen_mode", "1"), conf("router_solicitations", "0"),
+	}
+	if c.Role == RoleRelay {
+		steps = append(steps, step{Op: opSysctl, Link: name, Key: "net/ipv6/conf/all/forwarding", Value: "1"})
+	}
+	bits := 128
+	if c.Kind == Kind6in4 {
+		bits = c.Address.Bits()
+	}
+	steps = append(steps,
+		step{Op: opFilter, Link: name, Params: c.filterParams(p, datapath)}, // before anything can come in
+		step{Op: opUp, Link: name, Params: fmt.Sprintf("mtu %d", s.mtu)},
+		step{Op: opAddress, Link: name, Dst: netip.PrefixFrom(p.Address, bits)})
+	if c.Kind == Kind6RD {
+		steps = append(steps,
+			step{Op: opRoute, Link: name, Dst: c.Prefix.Masked(), Metric: defaultMetric},
+			// What is in our prefix, but in no network of ours, must not leave by
+			// the default route and come back until its hop limit ends it.
+			step{Op: opRoute, Link: name, Dst: p.Delegated, Metric: math.MaxInt32, Reject: true})
+	}
+	for _, r := range c.Routed {
+		steps = append(steps, step{Op: opRoute, Link: name, Dst: r.Masked(), Metric: math.MaxInt32, Reject: true})
+	}
+	if c.Role == RoleEdge {
+		metric, err := c.defaultRouteMetric()
+		if err != nil {
+			return nil, err
+		}
+		steps = append(steps, step{Op: opRoute, Link: name, Dst: netip.PrefixFrom(netip.IPv6Unspecified(), 0),
+			Via: defaultVia(datapath, c), Metric: metric})
+	}
+	return steps, nil
+}
+
+// defaultRouteMetric refuses a host that has an IPv6 default route, or finds
+// the metric that comes before it.
+func (c Config) defaultRouteMetric() (int, error) {
+	routes, err := netlink.RouteListFiltered(netlink.FAMILY_V6, &netlink.Route{}, 0)
+	if err != nil {
+		return 0, explain("read IPv6 routes", capAdmin, err)
+	}
+	metric := defaultMetric
+	for _, r := range routes {
+		if r.Dst != nil {
+			if ones, _ := r.Dst.Mask.Size(); ones != 0 {
+				continue
+			}
+		}
+		dev := linkName(r)
+		if dev == c.Interface || r.Protocol == routeProto || r.Type != unix.RTN_UNICAST {
+			continue
+		}
+		if !c.Replace {
+			return 0, fmt.Errorf("tunnel: an IPv6 default route exists (%s); it is not touched: remove it, or use --replace to put the tunnel before it", describe(r, dev))
+		}
+		if r.Priority <= metric {
+			metric = max(1, r.Priority-1)
+		}
+	}
+	return metric, nil
+}
+
+func linkName(r netlink.Route) string {
+	index := r.LinkIndex
+	if index == 0 && len(r.MultiPath) > 0 {
+		index = r.MultiPath[0].LinkIndex
+	}
+	link, err := netlink.LinkByIndex(index)
+	if err != nil {
+		return fmt.Sprintf("interface %d", index)
+	}
+	return link.Attrs().Name
+}
+
+func describe(r netlink.Route, dev string) string {
+	var b strings.Builder
+	b.WriteString("default")
+	if r.Gw != nil {
+		fmt.Fprintf(&b, " via %s", r.Gw)
+	}
+	fmt.Fprintf(&b, " dev %s metric %d", dev, r.Priority)
+	return b.String()
+}
+
+// refuseForeignLink is an error where an interface of our name stands that is
+// not ours, unless it may be replaced.
+func (c Config) refuseForeignLink() error {
+	link, err := netlink.LinkByName(c.Interface)
+	var notFound netlink.LinkNotFoundError
+	switch {
+	case errors.As(err, &notFound):
+		return nil
+	case err != nil:
+		return explain("look for "+fmt.Sprintf("%q", c.Interface), capAdmin, err)
+	case !c.Replace:
+		return fmt.Errorf("tunnel: an interface %q exists (%s) and is not ours; it is not touched: choose another name, or use --replace to delete it", c.Interface, link.Type())
+	}
+	return explain(fmt.Sprintf("delete %q", c.Interface), capAdmin, netlink.LinkDel(link))
+}
+
+// filterConfig is what the nftables tables hold.
+func (s site) filterConfig(datapath string, ports []Port) filter.Config {
+	c := s.cfg
+	fc := filter.Config{
+		Interface: c.Interface,
+		Listeners: c.Expose == ExposeListeners,
+		Ports:     filterPorts(ports),
+		Forward:   c.Role == RoleRelay,
+	}
+	if c.Kind == Kind6RD {
+		fc.Domain = c.Prefix.Masked()
+	}
+	if datapath == DatapathKernel {
+		fc.Kernel = &filter.Kernel{Local: s.place.Local, Relays: c.Relays, Domain: fc.Domain, Rules: s.check.Rules(), MTU: s.mtu}
+		if c.Kind == Kind6in4 {
+			fc.Kernel.Relays = []netip.Addr{c.Remote}
+		}
+	}
+	return fc
+}
+
+func filterPorts(ports []Port) []filter.Port {
+	out := make([]filter.Port, len(ports))
+	for i, p := range ports {
+		out[i] = filter.Port{UDP: p.Proto == "udp", First: p.First, Last: p.Last}
+	}
+	return out
+}
+
+// filterParams names what the tables depend on.
+func (c Config) filterParams(p place, datapath string) string {
+	what := "lets everything in"
+	if c.Expose == ExposeListeners {
+		what = "lets in our listeners' ports, ICMPv6 errors and echo, and replies"
+	}
+	if datapath == DatapathKernel {
+		return fmt.Sprintf("%s; checks in front of sit for %s", what, p.Local)
+	}
+	return what
+}

@@ -1,0 +1,221 @@
+package tunnel
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"genkan/tunnel/filter"
+)
+
+// The operations of a step.
+const (
+	opLink    = "link"    // the tunnel interface
+	opUp      = "up"      // its MTU and flags
+	opSysctl  = "sysctl"  // one value under /proc/sys
+	opAddress = "address" // an IPv6 address on the interface
+	opRoute   = "route"   // an IPv6 route
+	opFilter  = "filter"  // our nftables tables
+)
+
+// A step is one thing that Up does to the host and Close undoes. Steps are
+// plain values: the state file lists those done, two plans are compared by
+// them, and a dry run prints them.
+type step struct {
+	Op   string `json:"op"`
+	Link string `json:"link"` // the interface
+
+	// Params of a link: its kind and all that it is made of, so that a
+	// changed one is another link. Of the filter: likewise.
+	Params string `json:"params,omitempty"`
+
+	Key   string `json:"key,omitempty"`   // sysctl: below /proc/sys
+	Value string `json:"value,omitempty"` // sysctl: new
+	Old   string `json:"old,omitempty"`   // sysctl: to be restored; "" where it goes with the interface
+
+	Dst    netip.Prefix `json:"dst,omitzero"` // address or route
+	Via    netip.Addr   `json:"via,omitzero"` // route: gateway
+	Metric int          `json:"metric,omitempty"`
+	Reject bool         `json:"reject,omitempty"` // route: unreachable
+}
+
+// same reports whether t is the same change to the host.
+func (s step) same(t step) bool {
+	s.Old, t.Old = "", ""
+	return s == t
+}
+
+// String is the step in the words of ip(8), sysctl(8) and nft(8).
+func (s step) String() string {
+	switch s.Op {
+	case opLink:
+		return fmt.Sprintf("ip link add %s %s", s.Link, s.Params)
+	case opUp:
+		return fmt.Sprintf("ip link set %s up %s", s.Link, s.Params)
+	case opSysctl:
+		return fmt.Sprintf("sysctl -w %s=%s", strings.ReplaceAll(s.Key, "/", "."), s.Value)
+	case opAddress:
+		return fmt.Sprintf("ip -6 addr add %s dev %s nodad", s.Dst, s.Link)
+	case opFilter:
+		return fmt.Sprintf("nft table ip6 %s: %s", filter.TableName(s.Link), s.Params)
+	case opRoute:
+		var b strings.Builder
+		b.WriteString("ip -6 route add ")
+		if s.Reject {
+			b.WriteString("unreachable ")
+		}
+		b.WriteString(s.Dst.String())
+		if s.Via.IsValid() {
+			fmt.Fprintf(&b, " via %s", s.Via)
+		}
+		if !s.Reject {
+			fmt.Fprintf(&b, " dev %s", s.Link)
+		}
+		fmt.Fprintf(&b, " metric %d", s.Metric)
+		return b.String()
+	}
+	return s.Op
+}
+
+// do makes the change. What stands already, as it does after a crash, is fine.
+// Links and filters are made by their own code.
+func (s *step) do() error {
+	var err error
+	switch s.Op {
+	case opUp:
+		err = s.setUp()
+	case opSysctl:
+		err = s.setSysctl()
+	case opAddress:
+		var link netlink.Link
+		if link, err = netlink.LinkByName(s.Link); err == nil {
+			err = netlink.AddrReplace(link, &netlink.Addr{IPNet: ipNet(s.Dst), Flags: unix.IFA_F_NODAD})
+		}
+	case opRoute:
+		var r *netlink.Route
+		if r, err = s.route(); err == nil {
+			if err = netlink.RouteAdd(r); errors.Is(err, unix.EEXIST) && s.isOurs(r) {
+				err = nil
+			}
+		}
+	}
+	return explain(s.String(), capAdmin, err)
+}
+
+// undo takes the change back. What is gone already is fine.
+func (s *step) undo() error {
+	var err error
+	switch s.Op {
+	case opLink:
+		err = s.deleteLink()
+	case opSysctl:
+		if s.Old != "" {
+			err = os.WriteFile("/proc/sys/"+s.Key, []byte(s.Old), 0)
+		}
+	case opAddress:
+		var link netlink.Link
+		if link, err = netlink.LinkByName(s.Link); err == nil {
+			err = netlink.AddrDel(link, &netlink.Addr{IPNet: ipNet(s.Dst)})
+		}
+	case opRoute:
+		var r *netlink.Route
+		if r, err = s.route(); err == nil {
+			err = netlink.RouteDel(r)
+		}
+	case opFilter:
+		err = filter.Remove(s.Link)
+	}
+	if isGone(err) {
+		return nil
+	}
+	return explain("undo: "+s.String(), capAdmin, err)
+}
+
+func isGone(err error) bool {
+	var notFound netlink.LinkNotFoundError
+	return errors.As(err, &notFound) || errors.Is(err, os.ErrNotExist) ||
+		errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EADDRNOTAVAIL)
+}
+
+// setUp sets the MTU, which a step for another MTU has undone or never made,
+// and the link up.
+func (s *step) setUp() error {
+	var mtu int
+	if _, err := fmt.Sscanf(s.Params, "mtu %d", &mtu); err != nil {
+		return err
+	}
+	link, err := netlink.LinkByName(s.Link)
+	if err != nil {
+		return err
+	}
+	if err := netlink.LinkSetMTU(link, mtu); err != nil {
+		return err
+	}
+	return netlink.LinkSetUp(link)
+}
+
+func (s *step) setSysctl() error {
+	path := "/proc/sys/" + s.Key
+	old, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	was := strings.TrimSpace(string(old))
+	if was == s.Value {
+		return nil
+	}
+	if s.Old == "" && !strings.Contains(s.Key, "/"+s.Link+"/") {
+		s.Old = was
+	}
+	return os.WriteFile(path, []byte(s.Value), 0)
+}
+
+func (s *step) deleteLink() error {
+	link, err := netlink.LinkByName(s.Link)
+	if err != nil {
+		return err
+	}
+	return netlink.LinkDel(link)
+}
+
+// routeProto marks the routes that are ours (/etc/iproute2/rt_protos has no
+// name for it).
+const routeProto = 61
+
+func (s *step) route() (*netlink.Route, error) {
+	r := &netlink.Route{Dst: ipNet(s.Dst), Priority: s.Metric, Protocol: routeProto, Family: netlink.FAMILY_V6}
+	if s.Reject {
+		r.Type = unix.RTN_UNREACHABLE
+		return r, nil
+	}
+	link, err := netlink.LinkByName(s.Link)
+	if err != nil {
+		return nil, err
+	}
+	r.LinkIndex = link.Attrs().Index
+	if s.Via.IsValid() {
+		r.Gw = s.Via.AsSlice()
+		r.Flags = int(netlink.FLAG_ONLINK)
+	}
+	return r, nil
+}
+
+// isOurs reports whether the route that stands in the way is this one.
+func (s *step) isOurs(r *netlink.Route) bool {
+	list, err := netlink.RouteListFiltered(netlink.FAMILY_V6, &netlink.Route{Dst: r.Dst, Protocol: routeProto},
+		netlink.RT_FILTER_DST|netlink.RT_FILTER_PROTOCOL)
+	if err != nil {
+		return false
+	}
+	for _, have := range list {
+		if have.Priority == s.Metric && (s.Reject || have.LinkIndex == r.LinkIndex) {
+			return true
+		}
+	}
+	return false
+}
