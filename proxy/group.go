@@ -12,6 +12,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"genkan/acl"
@@ -210,13 +211,17 @@ func (g *group) connect(ctx context.Context, client acl.Addr, dial dialFunc) (*n
 
 func since(began time.Time) time.Duration { return time.Since(began).Round(time.Millisecond / 10) }
 
-// cause takes the wrapping of package net away, which repeats the address.
+// cause takes away what package net and the pipe engine wrap around the
+// system's error: the address and the time, which our lines have already.
 func cause(err error) error {
-	var op *net.OpError
-	if errors.As(err, &op) {
-		if op.Timeout() {
-			return errors.New("no answer")
-		}
+	var timeout net.Error
+	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout() {
+		return errors.New("no answer")
+	}
+	if errno := syscall.Errno(0); errors.As(err, &errno) {
+		return errno
+	}
+	if op := (*net.OpError)(nil); errors.As(err, &op) {
 		return op.Err
 	}
 	return err

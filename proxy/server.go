@@ -51,7 +51,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s.conns = newTracker(st.maxConns)
-	s.web = newWebEngine(s)
+	s.web = newWebEngine(s, st.timeouts)
 	s.state.Store(st)
 	return s, nil
 }

@@ -37,9 +37,8 @@ type request struct {
 	began   time.Time
 }
 
-func newWebEngine(s *Server) *webEngine {
+func newWebEngine(s *Server, t Timeouts) *webEngine {
 	w := &webEngine{server: s, queue: newConnQueue()}
-	t := s.state.Load().timeouts
 	w.http = &http.Server{
 		Handler:           w,
 		ReadHeaderTimeout: t.Header,
@@ -135,10 +134,14 @@ func refuseRequest(r *http.Request) (status int, why string) {
 	}
 	path := r.RequestURI
 	if path == "" || path[0] != '/' {
-		var err error
-		if _, path, err = message.SplitAbsolute(path); err != nil {
+		authority, rest, err := message.SplitAbsolute(path)
+		if err == nil {
+			_, err = message.ParseAuthority(authority)
+		}
+		if err != nil {
 			return http.StatusBadRequest, err.Error()
 		}
+		path = rest
 	}
 	if path != "" {
 		if err := message.CheckPath(path); err != nil {
