@@ -11,10 +11,10 @@
 //	                              192.0.2.10
 //
 // The tests and the "genkan demo" command build the same lab. It needs root
-// and no other program: links, addresses and routes are made by netlink.
-// Namespaces of the tests have no name and die with the test process, even
-// when that is killed; those of the demo are named below /run/netns so that
-// "ip netns exec" can enter them.
+// and no other program: links, addresses and routes are made by netlink. The
+// namespaces and the programs in them end with the process that made the lab,
+// even when that is killed. Those of the demo have names below /run/netns, so
+// that "ip netns exec" can enter them.
 //
 // Addresses are those set aside for documentation (RFC 5737, RFC 3849),
 // except the 6rd prefix: it has to lie outside 2001:db8::/32 for the border

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"strings"
 )
 
 // The lab's addresses. Front6 is what 6rd makes of FrontV4 in SixRD.
@@ -74,10 +75,10 @@ func (l *Lab) build() (err error) {
 		ns     **Namespace
 		sysctl []string // before there is a link, as they are inherited by each
 	}{
-		{"client6", &l.Client6, nil},
+		{"client6", &l.Client6, noDAD()},
 		{"client4", &l.Client4, noIPv6()},
-		{"relay", &l.Relay, []string{"net/ipv6/conf/all/forwarding"}},
-		{"isp", &l.ISP, append(noIPv6(), "net/ipv4/ip_forward")},
+		{"relay", &l.Relay, append(noDAD(), "net/ipv6/conf/all/forwarding=1")},
+		{"isp", &l.ISP, append(noIPv6(), "net/ipv4/ip_forward=1")},
 		{"front", &l.Front, nil},
 		{"backend", &l.Backend, noIPv6()},
 	} {
@@ -86,8 +87,9 @@ func (l *Lab) build() (err error) {
 			return err
 		}
 		*n.ns = ns
-		for _, key := range n.sysctl {
-			if err := ns.Sysctl(key, "1"); err != nil {
+		for _, setting := range n.sysctl {
+			key, value, _ := strings.Cut(setting, "=")
+			if err := ns.Sysctl(key, value); err != nil {
 				return err
 			}
 		}
@@ -99,10 +101,16 @@ func (l *Lab) build() (err error) {
 // there are, and on default, those to come.
 func noIPv6() []string {
 	return []string{
-		"net/ipv6/conf/all/disable_ipv6",
-		"net/ipv6/conf/default/disable_ipv6",
-		"net/ipv6/conf/lo/disable_ipv6",
+		"net/ipv6/conf/all/disable_ipv6=1",
+		"net/ipv6/conf/default/disable_ipv6=1",
+		"net/ipv6/conf/lo/disable_ipv6=1",
 	}
+}
+
+// noDAD spares the second that a new link waits for the owner of its
+// link-local address. The front keeps it: Genkan has to live with that.
+func noDAD() []string {
+	return []string{"net/ipv6/conf/all/accept_dad=0", "net/ipv6/conf/default/accept_dad=0"}
 }
 
 func (l *Lab) add(name string) (*Namespace, error) {

@@ -5,8 +5,10 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -91,9 +93,14 @@ func TestNamedLabIsRemoved(t *testing.T) {
 	if _, err := os.Stat(name); err != nil {
 		t.Fatal(err)
 	}
+	ip := require.Program(t, "ip", "iproute2")
+	out, err := exec.Command(ip, "netns", "exec", l.Front.Path, ip, "-4", "address").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), lab.FrontV4.String()) {
+		t.Errorf("ip netns exec %s: %v\n%s", l.Front.Path, err, out)
+	}
 	l.Close()
-	if _, err := os.Stat(name); !os.IsNotExist(err) {
-		t.Fatalf("stat %s after Close: %v", name, err)
+	if _, err := os.Lstat(name); !os.IsNotExist(err) {
+		t.Fatalf("lstat %s after Close: %v", name, err)
 	}
 }
 
@@ -109,9 +116,12 @@ func TestStaleLabIsRemoved(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, err := os.Lstat(stale); err != nil {
+		t.Fatal(err)
+	}
 	mustLab(t, lab.Config{})
-	if _, err := os.Stat(stale); !os.IsNotExist(err) {
-		t.Fatalf("stat %s after a new lab was made: %v", stale, err)
+	if _, err := os.Lstat(stale); !os.IsNotExist(err) {
+		t.Fatalf("lstat %s after a new lab was made: %v", stale, err)
 	}
 }
 

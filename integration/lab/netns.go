@@ -64,15 +64,23 @@ func (n *Namespace) run(made chan<- error) {
 	defer close(n.done)
 	runtime.LockOSThread()
 	var err error
-	if n.Path != "" {
-		n.fd, err = netns.NewNamed(n.Path)
-	} else {
-		n.fd, err = netns.New()
+	if n.fd, err = netns.New(); err == nil && n.Path != "" {
+		err = n.show()
 	}
 	made <- err
 	for job := range n.jobs {
 		job()
 	}
+}
+
+// show lets iproute2 find the namespace by its name: a link to our descriptor,
+// in place of iproute2's mount, so that the namespace ends with this process
+// however that ends.
+func (n *Namespace) show() error {
+	if err := os.MkdirAll(nameDir, 0o755); err != nil {
+		return err
+	}
+	return os.Symlink(fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), int(n.fd)), filepath.Join(nameDir, n.Path))
 }
 
 // explain adds what to do to the errors of a first run.
@@ -93,7 +101,7 @@ func (n *Namespace) close() {
 		<-n.done
 		n.fd.Close()
 		if n.Path != "" {
-			_ = netns.DeleteNamed(n.Path)
+			_ = os.Remove(filepath.Join(nameDir, n.Path))
 		}
 	})
 }
@@ -141,8 +149,8 @@ var namePattern = regexp.MustCompile(`^genkan([0-9]+)-[a-z0-9]+$`)
 
 func path(pid int, name string) string { return fmt.Sprintf("genkan%d-%s", pid, name) }
 
-// removeStale unmounts the named namespaces of labs whose process is gone: one
-// that was killed had no chance to.
+// removeStale removes the names of labs whose process is gone: one that was
+// killed had no chance to. Their namespaces ended with it.
 func removeStale() {
 	names, _ := filepath.Glob(filepath.Join(nameDir, "genkan*-*"))
 	for _, name := range names {
@@ -154,6 +162,6 @@ func removeStale() {
 		if err != nil || pid == os.Getpid() || unix.Kill(pid, 0) != unix.ESRCH {
 			continue
 		}
-		_ = netns.DeleteNamed(filepath.Base(name))
+		_ = os.Remove(name)
 	}
 }

@@ -95,7 +95,9 @@ func (p printer) hints(l *lab.Lab) {
 	}
 	p.say("   %s", l.Client6.Enter("curl 'http://["+lab.Front6.String()+"]/'"))
 	p.say("   %s", l.Client4.Enter("curl http://"+lab.FrontV4.String()+"/"))
-	p.say("   %s", l.Client6.Enter("ping -c 3 "+lab.Front6.String()))
+	if _, err := exec.LookPath("ping"); err == nil {
+		p.say("   %s", l.Client6.Enter("ping -c 3 "+lab.Front6.String()))
+	}
 	p.say("   %s", l.Front.Enter("ip -6 address show dev tun6rd"))
 	p.say("   %s", l.Backend.Enter("ip -6 address"))
 	p.say("\nCtrl-C ends the demo and removes everything.")

@@ -28,8 +28,8 @@ type visitor struct {
 var visitors = []visitor{
 	{title: "A client that has only IPv6", from: lab.Client6, to: lab.Front6},
 	{title: "A client that has only IPv4, same site, same rules", from: lab.Client4, to: lab.FrontV4},
-	{title: "An IPv6 client on the list \"blocked\"", from: lab.Denied6, to: lab.Front6, refuse: true},
-	{title: "An IPv4 client on the list \"blocked\"", from: lab.Denied4, to: lab.FrontV4, refuse: true},
+	{title: "An IPv6 client that the rules refuse", from: lab.Denied6, to: lab.Front6, refuse: true},
+	{title: "An IPv4 client that the rules refuse", from: lab.Denied4, to: lab.FrontV4, refuse: true},
 }
 
 func (v visitor) url() string {
@@ -160,7 +160,7 @@ func (s *stage) visit(ctx context.Context, n int, v visitor) error {
 func judge(v visitor, got answer, rule verdict, seen []visit) error {
 	if v.refuse {
 		if got.code != http.StatusForbidden || rule.Verdict != "deny" || len(seen) != 0 {
-			return fmt.Errorf("demo: %s is on the list and got %q, verdict %q, %d requests at the application", v.from, got.status, rule.Verdict, len(seen))
+			return fmt.Errorf("demo: %s must be refused and got %q, verdict %q, %d requests at the application", v.from, got.status, rule.Verdict, len(seen))
 		}
 		return nil
 	}
