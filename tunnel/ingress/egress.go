@@ -5,6 +5,15 @@ import "encoding/binary"
 // Egress judges an inner IPv6 packet that is about to leave through the tunnel
 // and returns the outer destination. The destination is zero unless Pass.
 func (c *Checker) Egress(in []byte) (dst [4]byte, r Reason) {
+	if len(in) >= innerLen && innerLen+int(binary.BigEndian.Uint16(in[4:])) > len(in) {
+		return dst, BadLength
+	}
+	return c.EgressHeader(in)
+}
+
+// EgressHeader is Egress for a packet that is known to 40 bytes at least: it
+// says where a packet of which an ICMP error quotes the beginning went.
+func (c *Checker) EgressHeader(in []byte) (dst [4]byte, r Reason) {
 	if c == nil || c.kind == 0 {
 		return dst, Unchecked
 	}
@@ -13,9 +22,6 @@ func (c *Checker) Egress(in []byte) (dst [4]byte, r Reason) {
 	}
 	if in[0]>>4 != 6 {
 		return dst, BadVersion
-	}
-	if innerLen+int(binary.BigEndian.Uint16(in[4:])) > len(in) {
-		return dst, BadLength
 	}
 	srcHi, srcLo := binary.BigEndian.Uint64(in[8:]), binary.BigEndian.Uint64(in[16:])
 	dstHi, dstLo := binary.BigEndian.Uint64(in[24:]), binary.BigEndian.Uint64(in[32:])
@@ -76,3 +82,20 @@ func (c *Checker) unsendable(a uint32) bool {
 var silent = patterns6(prefixes("::/96", "::ffff:0:0/96", "fe80::/10", "ff00::/8"))
 
 var martians = patterns4(martian4)
+
+// SendsTo reports whether any packet can have the outer destination dst: the
+// relay or remote, or an address that a 6rd address can embed.
+func (c *Checker) SendsTo(dst [4]byte) bool {
+	if c == nil || c.kind == 0 {
+		return false
+	}
+	a := binary.BigEndian.Uint32(dst[:])
+	if c.kind != Relay && a == c.gateway {
+		return true
+	}
+	if c.kind == Configured || a == c.local || c.unsendable(a) {
+		return false
+	}
+	shared := ^(^uint32(0) >> c.bits.Shared)
+	return (a^c.bits.Common)&shared == 0
+}

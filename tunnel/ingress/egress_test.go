@@ -131,3 +131,28 @@ func TestConfigErrors(t *testing.T) {
 		}
 	}
 }
+
+func TestSendsTo(t *testing.T) {
+	for _, row := range []struct {
+		config string
+		dst    string
+		want   bool
+	}{
+		{"A", "198.51.100.1", true},
+		{"A", "203.0.113.1", true},
+		{"A", "192.0.2.10", false},
+		{"A", "192.0.2.255", false},
+		{"A", "127.0.0.1", false},
+		{"B", "10.9.9.9", true},
+		{"B", "11.9.9.9", false},
+		{"C", "198.51.100.1", true},
+		{"C", "203.0.113.1", false},
+	} {
+		if got := mustNew(t, configs[row.config]).SendsTo(netip.MustParseAddr(row.dst).As4()); got != row.want {
+			t.Errorf("%s: SendsTo(%s) = %v", row.config, row.dst, got)
+		}
+	}
+	if new(Checker).SendsTo([4]byte{192, 0, 2, 1}) {
+		t.Error("the zero Checker sends")
+	}
+}

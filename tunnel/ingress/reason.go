@@ -5,7 +5,7 @@ package ingress
 // of an array of NumReasons counters.
 type Reason uint8
 
-// The verdicts of Check and Egress.
+// The verdicts of Check, Egress, Reassembler and of package icmp.
 const (
 	// Unchecked is the zero value: nobody has looked at the packet.
 	Unchecked Reason = iota
@@ -86,6 +86,15 @@ const (
 	// FragmentTimeout is a datagram that was not complete in time.
 	FragmentTimeout
 
+	// ICMPMalformed is an ICMPv4 error cut short, or with a bad checksum.
+	ICMPMalformed
+	// ICMPForeign is an ICMPv4 error about a packet that we did not send (RFC 5927).
+	ICMPForeign
+	// ICMPIgnored is an ICMPv4 error that means nothing to the inner sender.
+	ICMPIgnored
+	// ICMPLimited is an answer that was not given: too many (RFC 4443 §2.4 f).
+	ICMPLimited
+
 	// EgressMartian must not leave: multicast, link-local, unspecified, ...
 	EgressMartian
 	// EgressSource is not from our prefix: the other end would drop it (RFC 5969 §12).
@@ -134,6 +143,10 @@ var reasonNames = [NumReasons]string{
 	FragmentOverlap:   "fragment-overlap",
 	FragmentLimit:     "fragment-limit",
 	FragmentTimeout:   "fragment-timeout",
+	ICMPMalformed:     "icmp-malformed",
+	ICMPForeign:       "icmp-foreign",
+	ICMPIgnored:       "icmp-ignored",
+	ICMPLimited:       "icmp-limited",
 	EgressMartian:     "egress-martian",
 	EgressSource:      "egress-source",
 	EgressUnroutable:  "egress-unroutable",
