@@ -75,7 +75,7 @@ func (p *parser) recover(bad *unstable.ParserError) bool {
 	}
 	offset, msg := p.explain(start, wrong, bad.Message)
 	p.r.broken(p.at(offset), "%s", msg)
-	if p.line(start)[0] == '[' {
+	if strings.HasPrefix(p.line(start), "[") {
 		p.current = nil
 	}
 	for n := p.at(start).Line; n < len(p.lines); n++ {
@@ -91,7 +91,7 @@ func (p *parser) recover(bad *unstable.ParserError) bool {
 // next is where the first line begins that is neither empty nor a comment, from the line of an offset on.
 func (p *parser) next(offset int) int {
 	n := p.at(offset).Line - 1
-	if strings.TrimSpace(string(p.src[p.lines[n]:offset])) != "" {
+	if strings.Trim(string(p.src[p.lines[n]:offset]), " \t") != "" {
 		n++ // the rest of that line belongs to a good expression
 	}
 	for ; n < len(p.lines); n++ {
@@ -102,16 +102,16 @@ func (p *parser) next(offset int) int {
 	return len(p.src)
 }
 
-// line is the trimmed text of the line that an offset stands in, " " at the end of the file.
+// line is the text of the line that an offset stands in, without the white space of TOML around it.
 func (p *parser) line(offset int) string {
 	if offset >= len(p.src) {
-		return " "
+		return ""
 	}
 	rest := p.src[p.lines[p.at(offset).Line-1]:]
 	if i := bytes.IndexByte(rest, '\n'); i >= 0 {
 		rest = rest[:i]
 	}
-	return strings.TrimSpace(string(rest))
+	return strings.Trim(string(rest), " \t\r")
 }
 
 // looksLikeExpression reports whether a line can begin a header or a key.

@@ -16,7 +16,7 @@ func (p *parser) explain(start, wrong int, msg string) (int, string) {
 		return start, `"---" is YAML; this file is TOML: write key = "value" lines under [table] headers`
 	case strings.HasPrefix(line, "- "):
 		return start, `"- item" is YAML; write the list behind its key: key = ["item", "item"]`
-	case line[0] == '[':
+	case strings.HasPrefix(line, "["):
 		return p.explainHeader(start, wrong, line)
 	}
 	if strings.HasPrefix(msg, "invalid UTF-8") {
