@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -104,8 +105,34 @@ func Veth(a *NS, nameA string, addrA netip.Prefix, b *NS, nameB string, addrB ne
 		attrs.Name = nameA
 		return netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: nameB, PeerNamespace: netlink.NsFd(peer)})
 	})
+	// No link-local addresses: they come when they like, and differ each time.
+	a.Sysctl("net/ipv6/conf/"+nameA+"/addr_gen_mode", "1")
+	b.Sysctl("net/ipv6/conf/"+nameB+"/addr_gen_mode", "1")
 	a.Address(nameA, addrA)
 	b.Address(nameB, addrB)
+	a.waitRunning(nameA)
+	b.waitRunning(nameB)
+}
+
+// waitRunning waits until the kernel has noticed that both ends are up.
+func (n *NS) waitRunning(name string) {
+	n.tb.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		var state netlink.LinkOperState
+		n.Must(func() error {
+			link, err := netlink.LinkByName(name)
+			if err == nil {
+				state = link.Attrs().OperState
+			}
+			return err
+		})
+		if state == netlink.OperUp {
+			return
+		}
+		if time.Now().After(deadline) {
+			n.tb.Fatalf("%s is %s after 10 s", name, state)
+		}
+	}
 }
 
 // Address gives an interface an address, without duplicate address detection,

@@ -17,8 +17,6 @@ const (
 	// frameLen holds a virtio_net_hdr, any link header and the largest IPv4
 	// packet.
 	frameLen = vnetLen + 64 + 65536
-	// outerLen is an IPv4 header without options.
-	outerLen = 20
 	// auxLen is a control message with a struct tpacket_auxdata.
 	auxLen = unix.SizeofCmsghdr + 24
 )
@@ -28,7 +26,6 @@ const (
 type receiver struct {
 	conn  syscall.RawConn
 	tun   *os.File
-	tunFd int
 	check *ingress.Checker
 	frags ingress.Reassembler
 	count *Counters

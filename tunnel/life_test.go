@@ -1,0 +1,356 @@
+package tunnel_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"io"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"genkan/tunnel"
+	"genkan/tunnel/tunneltest"
+)
+
+// front is a namespace with an IPv4 uplink, and a configuration for it.
+func front(t *testing.T) (*tunneltest.NS, tunnel.Config) {
+	t.Helper()
+	ns, isp := tunneltest.NewNS(t), tunneltest.NewNS(t)
+	tunneltest.Veth(ns, "up0", netip.MustParsePrefix("203.0.113.5/24"), isp, "front0", netip.MustParsePrefix("203.0.113.1/24"))
+	ns.Route(netip.MustParsePrefix("0.0.0.0/0"), netip.MustParseAddr("203.0.113.1"))
+	return ns, tunnel.Config{
+		Prefix:   netip.MustParsePrefix("2001:e41::/32"),
+		Relays:   []netip.Addr{netip.MustParseAddr("61.211.224.125")},
+		Datapath: tunnel.DatapathUserspace,
+		StateDir: t.TempDir(),
+	}
+}
+
+// up brings a tunnel up in ns and fails the test if that fails.
+func up(t *testing.T, ns *tunneltest.NS, cfg tunnel.Config) *tunnel.Tunnel {
+	t.Helper()
+	var tun *tunnel.Tunnel
+	ns.Must(func() (err error) {
+		tun, err = tunnel.Up(context.Background(), cfg)
+		return err
+	})
+	return tun
+}
+
+func upError(ns *tunneltest.NS, cfg tunnel.Config) error {
+	var err error
+	ns.Do(func() {
+		var tun *tunnel.Tunnel
+		if tun, err = tunnel.Up(context.Background(), cfg); err == nil {
+			err = tun.Close()
+		}
+	})
+	return err
+}
+
+func TestLeavesNothing(t *testing.T) {
+	for _, role := range []string{tunnel.RoleEdge, tunnel.RoleRelay} {
+		t.Run(role, func(t *testing.T) {
+			ns, cfg := front(t)
+			cfg.Role = role
+			if role == tunnel.RoleRelay {
+				cfg.Local = netip.MustParseAddr("203.0.113.5")
+			}
+			before := ns.Snapshot()
+			tun := up(t, ns, cfg)
+			if got, want := tun.Delegated().String(), "2001:e41:cb00:7105::/64"; got != want {
+				t.Errorf("delegated %s, want %s", got, want)
+			}
+			during := ns.Snapshot()
+			for _, want := range []string{
+				"addr tun6rd 2001:e41:cb00:7105::1/128", "link tun6rd tuntap mtu 1280", "table 10 genkan_tun6rd",
+			} {
+				if !strings.Contains(during, want) {
+					t.Errorf("no %q in\n%s", want, during)
+				}
+			}
+			if strings.Contains(during, "addr tun6rd fe80") {
+				t.Errorf("a link-local address on the tunnel:\n%s", during)
+			}
+			for range 2 { // a second Close does nothing
+				if err := tun.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if diff := cmp.Diff(before, ns.Snapshot()); diff != "" {
+				t.Errorf("Close left (+) or took (-):\n%s", diff)
+			}
+			if left, _ := os.ReadDir(cfg.StateDir); len(left) > 0 {
+				t.Errorf("state directory is not empty: %v", left)
+			}
+		})
+	}
+}
+
+func TestFailedUpLeavesNothing(t *testing.T) {
+	ns, cfg := front(t)
+	cfg.Local = netip.MustParseAddr("203.0.113.5")
+	// The route to the whole domain cannot be made: one stands there already.
+	ns.Must(func() error {
+		dst, _ := netlink.ParseIPNet("2001:e41::/32")
+		lo, err := netlink.LinkByName("lo")
+		if err != nil {
+			return err
+		}
+		return netlink.RouteAdd(&netlink.Route{Dst: dst, LinkIndex: lo.Attrs().Index, Priority: 1024})
+	})
+	before := ns.Snapshot()
+	err := upError(ns, cfg)
+	if got, want := errText(err), "tunnel: ip -6 route add 2001:e41::/32 dev tun6rd metric 1024: file exists"; got != want {
+		t.Errorf("error\n %s, want\n %s", got, want)
+	}
+	if diff := cmp.Diff(before, ns.Snapshot()); diff != "" {
+		t.Errorf("a failed Up left (+) or took (-):\n%s", diff)
+	}
+}
+
+func TestForeignThingsStay(t *testing.T) {
+	t.Run("interface", func(t *testing.T) {
+		ns, cfg := front(t)
+		ns.Must(func() error {
+			attrs := netlink.NewLinkAttrs()
+			attrs.Name = "tun6rd"
+			return netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attrs})
+		})
+		want := `tunnel: an interface "tun6rd" exists (bridge) and is not ours; it is not touched: choose another name, or use --replace to delete it`
+		if got := errText(upError(ns, cfg)); got != want {
+			t.Errorf("error\n %s, want\n %s", got, want)
+		}
+		if !strings.Contains(ns.Snapshot(), "link tun6rd bridge") {
+			t.Error("the foreign interface is gone")
+		}
+		cfg.Replace = true
+		if err := upError(ns, cfg); err != nil {
+			t.Error("with Replace:", err)
+		}
+	})
+	t.Run("default route", func(t *testing.T) {
+		ns, cfg := front(t)
+		ns.Address("up0", netip.MustParsePrefix("2001:db8::2/64"))
+		ns.Route(netip.MustParsePrefix("::/0"), netip.MustParseAddr("2001:db8::1"))
+		want := `tunnel: an IPv6 default route exists (default via 2001:db8::1 dev up0 metric 1024); it is not touched: remove it, or use --replace to put the tunnel before it`
+		if got := errText(upError(ns, cfg)); got != want {
+			t.Errorf("error\n %s, want\n %s", got, want)
+		}
+		before := ns.Snapshot()
+		cfg.Replace = true
+		tun := up(t, ns, cfg)
+		ns.Do(func() {
+			routes, err := netlink.RouteGet(netip.MustParseAddr("2606:4700::1").AsSlice())
+			if err != nil || len(routes) == 0 {
+				t.Error("route:", err)
+				return
+			}
+			if link, err := netlink.LinkByIndex(routes[0].LinkIndex); err != nil || link.Attrs().Name != "tun6rd" {
+				t.Errorf("the IPv6 Internet is reached by %v, not by the tunnel", link)
+			}
+		})
+		if err := tun.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(before, ns.Snapshot()); diff != "" {
+			t.Errorf("Close left (+) or took (-):\n%s", diff)
+		}
+	})
+}
+
+func TestSecondProcessIsRefused(t *testing.T) {
+	ns, cfg := front(t)
+	tun := up(t, ns, cfg)
+	defer tun.Close()
+	got := errText(upError(ns, cfg))
+	if !strings.HasPrefix(got, `tunnel: "tun6rd" belongs to a running process (process `) ||
+		!strings.HasSuffix(got, `); stop it first, or give this tunnel another interface name`) {
+		t.Errorf("error %s", got)
+	}
+}
+
+// A killed process leaves what the kernel does not take with it; the next one
+// takes that over, and leaves nothing.
+func TestAdoptsAfterKill(t *testing.T) {
+	ns, cfg := front(t)
+	before := ns.Snapshot()
+	child := startChild(t, ns, cfg)
+	if err := child.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = child.Wait()
+	if !strings.Contains(ns.Snapshot(), "table 10 genkan_tun6rd") {
+		t.Fatal("nothing to adopt: the filter went with the process")
+	}
+	tun := up(t, ns, cfg)
+	if err := tun.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before, ns.Snapshot()); diff != "" {
+		t.Errorf("left (+) or taken (-):\n%s", diff)
+	}
+}
+
+// With another configuration, what the killed process made and the new one
+// does not want goes.
+func TestAdoptsAnotherConfiguration(t *testing.T) {
+	ns, cfg := front(t)
+	before := ns.Snapshot()
+	child := startChild(t, ns, cfg)
+	if err := child.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = child.Wait()
+	cfg.Prefix = netip.MustParsePrefix("2602::/24")
+	tun := up(t, ns, cfg)
+	if during := ns.Snapshot(); strings.Contains(during, "2001:e41") {
+		t.Errorf("the former prefix stands:\n%s", during)
+	}
+	if err := tun.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before, ns.Snapshot()); diff != "" {
+		t.Errorf("left (+) or taken (-):\n%s", diff)
+	}
+}
+
+func TestLeaveAndAdopt(t *testing.T) {
+	ns, cfg := front(t)
+	before := ns.Snapshot()
+	tun := up(t, ns, cfg)
+	during := ns.Snapshot()
+	if err := tun.Leave(); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(during, ns.Snapshot()); diff != "" {
+		t.Errorf("Leave changed:\n%s", diff)
+	}
+	tun = up(t, ns, cfg)
+	if diff := cmp.Diff(during, ns.Snapshot()); diff != "" {
+		t.Errorf("adopting changed:\n%s", diff)
+	}
+	if err := tun.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before, ns.Snapshot()); diff != "" {
+		t.Errorf("left (+) or taken (-):\n%s", diff)
+	}
+}
+
+// childConfig, in the environment, makes TestChild bring up that tunnel.
+const childConfig = "GENKAN_TUNNEL_CHILD"
+
+// startChild runs this test binary in ns with a tunnel that is up.
+func startChild(t *testing.T, ns *tunneltest.NS, cfg tunnel.Config) *exec.Cmd {
+	t.Helper()
+	text, err := json.Marshal(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self, "-test.run=^TestChild$")
+	cmd.Env = append(os.Environ(), childConfig+"="+string(text))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns.Must(cmd.Start)
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if line != "up\n" {
+		_ = cmd.Process.Kill()
+		rest, _ := io.ReadAll(out)
+		t.Fatalf("child: %q %v %s", line, err, rest)
+	}
+	return cmd
+}
+
+// TestChild is no test but the process of startChild.
+func TestChild(t *testing.T) {
+	text := os.Getenv(childConfig)
+	if text == "" {
+		t.SkipNow()
+	}
+	var cfg tunnel.Config
+	if err := json.Unmarshal([]byte(text), &cfg); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tunnel.Up(context.Background(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	os.Stdout.WriteString("up\n")
+	time.Sleep(time.Minute) // until it is killed
+}
+
+// Without a capability the error names it, and the line that grants it.
+func TestMissingCapability(t *testing.T) {
+	const grant = "; in a systemd unit: AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW"
+	for _, row := range []struct {
+		missing int
+		want    string
+	}{
+		{unix.CAP_NET_ADMIN, `tunnel: create "tun6rd": operation not permitted (needs CAP_NET_ADMIN)` + grant},
+		{unix.CAP_NET_RAW, `tunnel: tunnel sockets for "tun6rd": raw socket: operation not permitted (needs CAP_NET_RAW)` + grant},
+	} {
+		ns, cfg := front(t)
+		var err error
+		ns.Do(func() {
+			err = without(row.missing, func() error { _, err := tunnel.Up(context.Background(), cfg); return err })
+		})
+		if got := errText(err); got != row.want {
+			t.Errorf("error\n %s, want\n %s", got, row.want)
+		}
+	}
+}
+
+// without runs f on this thread without a capability.
+func without(capability int, f func() error) error {
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var was, now [2]unix.CapUserData
+	if err := unix.Capget(&hdr, &was[0]); err != nil {
+		return err
+	}
+	now = was
+	now[capability/32].Effective &^= 1 << (capability % 32)
+	if err := unix.Capset(&hdr, &now[0]); err != nil {
+		return err
+	}
+	defer func() { _ = unix.Capset(&hdr, &was[0]) }()
+	return f()
+}
+
+func TestStateOfAnotherBoot(t *testing.T) {
+	ns, cfg := front(t)
+	state := `{"version":1,"boot":"another","steps":[{"op":"sysctl","link":"x","key":"net/ipv4/ip_forward","old":"1","value":"0"}]}`
+	if err := os.WriteFile(filepath.Join(cfg.StateDir, "tun6rd.json"), []byte(state), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	before := ns.Snapshot()
+	if err := up(t, ns, cfg).Close(); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before, ns.Snapshot()); diff != "" {
+		t.Errorf("left (+) or taken (-):\n%s", diff)
+	}
+}
+
+func errText(err error) string {
+	if err == nil {
+		return "no error"
+	}
+	return err.Error()
+}
