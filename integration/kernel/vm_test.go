@@ -79,10 +79,15 @@ func mustInitrd(t *testing.T, dir string, program []byte) []byte {
 		}
 	}
 	var i initrd
-	for _, name := range []string{"dev", "proc", "sys", "tmp", "run", "mod"} {
+	for _, name := range []string{"dev", "proc", "sys", "tmp", "run", "mod", "testdata"} {
 		i.dir(name)
 	}
 	i.file("init", program)
+	vectors, err := os.ReadFile("../../tunnel/ingress/testdata/tunnel-packets.tsv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	i.file("testdata/tunnel-packets.tsv", vectors)
 	for n, content := range m.order {
 		i.file(fmt.Sprintf("mod/%02d-%s.ko", n, m.names[n]), content)
 	}

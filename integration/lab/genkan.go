@@ -85,7 +85,7 @@ func (d *Daemon) WaitReady(ctx context.Context, within time.Duration) error {
 
 // Stop is Process.Stop.
 func (d *Daemon) Stop(within time.Duration) error {
-	d.notify.Close()
+	defer d.notify.Close() // it says goodbye there
 	return d.Process.Stop(within)
 }
 

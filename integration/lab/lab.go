@@ -79,7 +79,7 @@ func (l *Lab) build() (err error) {
 		{"client4", &l.Client4, noIPv6()},
 		{"relay", &l.Relay, append(noDAD(), "net/ipv6/conf/all/forwarding=1")},
 		{"isp", &l.ISP, append(noIPv6(), "net/ipv4/ip_forward=1")},
-		{"front", &l.Front, nil},
+		{"front", &l.Front, noDAD()},
 		{"backend", &l.Backend, noIPv6()},
 	} {
 		ns, err := l.add(n.name)
@@ -108,7 +108,7 @@ func noIPv6() []string {
 }
 
 // noDAD spares the second that a new link waits for the owner of its
-// link-local address. The front keeps it: Genkan has to live with that.
+// link-local address: until then the relay cannot ask for a neighbour.
 func noDAD() []string {
 	return []string{"net/ipv6/conf/all/accept_dad=0", "net/ipv6/conf/default/accept_dad=0"}
 }
@@ -145,7 +145,6 @@ func (l *Lab) wire() error {
 		addr string
 	}{
 		{l.Client6, "eth0", Client6.String() + "/64"},
-		{l.Client6, "eth0", Denied6.String() + "/128"},
 		{l.Relay, "inet6", "2001:db8:6::1/64"},
 		{l.Relay, "eth0", RelayV4.String() + "/24"},
 		{l.ISP, "relay0", "198.51.100.254/24"},
@@ -161,6 +160,9 @@ func (l *Lab) wire() error {
 		if err := a.ns.AddAddr(a.link, netip.MustParsePrefix(a.addr)); err != nil {
 			return err
 		}
+	}
+	if err := l.Client6.AddAlias("eth0", Denied6); err != nil {
+		return err
 	}
 	return l.route()
 }

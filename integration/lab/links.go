@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 
@@ -43,9 +44,19 @@ func (n *Namespace) up(link string) error {
 // AddAddr gives the link an address that is usable at once: duplicate address
 // detection is skipped.
 func (n *Namespace) AddAddr(link string, addr netip.Prefix) error {
+	return n.addAddr(link, &netlink.Addr{IPNet: ipNet(addr)}, addr)
+}
+
+// AddAlias gives the link a further IPv6 address that no program uses unless
+// it asks for it: it is deprecated from the start (RFC 4862 §5.5.4).
+func (n *Namespace) AddAlias(link string, addr netip.Addr) error {
+	p := netip.PrefixFrom(addr, addr.BitLen())
+	return n.addAddr(link, &netlink.Addr{IPNet: ipNet(p), ValidLft: math.MaxUint32}, p)
+}
+
+func (n *Namespace) addAddr(link string, a *netlink.Addr, addr netip.Prefix) error {
 	l, err := n.nl.LinkByName(link)
 	if err == nil {
-		a := &netlink.Addr{IPNet: ipNet(addr)}
 		if addr.Addr().Is6() {
 			a.Flags = unix.IFA_F_NODAD
 		}
