@@ -18,10 +18,31 @@ var errStopped = errors.New("nobody wants the rest of the content")
 // Read returns content, errStopped after Stop.
 func (b *requestBody) Read(p []byte) (int, error) {
 	n, err := b.body.Read(p)
-	if err != nil && b.stopped.Load() {
-		err = errStopped
+	if err != nil {
+		err = b.explain(err)
 	}
 	return n, err
+}
+
+// explain names the reason of a failed Read.
+func (b *requestBody) explain(err error) error {
+	switch {
+	case b.stopped.Load():
+		return errStopped
+	case isTimeout(err):
+		return &RequestError{Status: 408, Msg: "content not complete in time"}
+	}
+	return err
+}
+
+// blame finds whose fault it is that a splice from the client to a backend
+// failed, as the kernel does not say which of the two sockets it means: the
+// client's faults become a *clientError.
+func (b *requestBody) blame(err error) error {
+	if err == errCut || b.stopped.Load() || b.w.guard.ReadStruck() || !b.w.open() {
+		return &clientError{b.explain(err)}
+	}
+	return err
 }
 
 // Stop reports whether the body was read to its end; else it ends the

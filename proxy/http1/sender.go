@@ -108,7 +108,7 @@ func (s *sender) splice(c *backendConn, r *message.Request) error {
 		_, err := b.spliceTo(tcp)
 		c.guard.Write(0)
 		if err != nil {
-			return &clientError{err}
+			return b.blame(err)
 		}
 	}
 	return nil

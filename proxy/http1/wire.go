@@ -143,16 +143,30 @@ func (w *wire) grow(max int) bool {
 
 // alive reports whether an idle connection is still open and silent: bytes
 // that nobody asked for make it as useless as its end.
-func (w *wire) alive() bool {
+func (w *wire) alive() bool { return w.raw == nil || w.peek() == syscall.EAGAIN }
+
+// open reports whether the other side has neither ended nor reset the
+// connection, as far as we have been told.
+func (w *wire) open() bool {
 	if w.raw == nil {
 		return true
 	}
-	alive := false
-	err := w.raw.Read(func(fd uintptr) bool {
+	err := w.peek()
+	return err == nil || err == syscall.EAGAIN
+}
+
+// peek looks for a byte without waiting: nil, EAGAIN, io.EOF or why not.
+func (w *wire) peek() (err error) {
+	cerr := w.raw.Read(func(fd uintptr) bool {
 		var b [1]byte
-		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		alive = err == syscall.EAGAIN
+		n, _, rerr := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		if err = rerr; err == nil && n == 0 {
+			err = io.EOF
+		}
 		return true
 	})
-	return err == nil && alive
+	if cerr != nil {
+		return cerr
+	}
+	return err
 }

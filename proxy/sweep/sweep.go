@@ -145,6 +145,9 @@ func (g *Guard) StrikeRead() {
 	g.conn.SetReadDeadline(past)
 }
 
+// ReadStruck reports whether the reading side was late, or struck.
+func (g *Guard) ReadStruck() bool { return g.read.Load() == fired }
+
 // Revive takes a struck reading side back into use, to listen for a little
 // longer to somebody whose bytes are not wanted any more.
 func (g *Guard) Revive() {
