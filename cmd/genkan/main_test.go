@@ -2,14 +2,29 @@ package main
 
 import (
 	"flag"
+	"fmt"
+	"os"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"go.uber.org/goleak"
 )
 
 // TestMain lets the test binary be the program, under the name genkan, in the scripts.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"genkan": main})
+	testscript.Main(leakless{m}, map[string]func(){"genkan": main})
+}
+
+// leakless fails tests that leave goroutines behind.
+type leakless struct{ *testing.M }
+
+func (m leakless) Run() int {
+	status := m.M.Run()
+	if err := goleak.Find(); err != nil && status == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return status
 }
 
 var update = flag.Bool("update", false, "write what came out as what is wanted, to be read before it is committed")

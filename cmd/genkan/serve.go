@@ -50,7 +50,6 @@ func (f *front) raise(ctx context.Context) error {
 		return err
 	}
 	f.tunnel = t
-	f.log.Info("tunnel up", "address", t.Address(), "delegated", t.Delegated(), "interface", t.Interface(), "datapath", t.Datapath())
 	return nil
 }
 

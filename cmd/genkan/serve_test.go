@@ -1,0 +1,220 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// patience bounds every wait of these tests; the machine may be busy.
+const patience = 20 * time.Second
+
+// A process is the program running by itself.
+type process struct {
+	*exec.Cmd
+	log  *bufio.Reader // what it writes to standard error
+	addr string        // the first address that it listens on
+}
+
+// startDaemon starts the program and waits until it says where it listens.
+func startDaemon(t *testing.T, args ...string) *process {
+	t.Helper()
+	cmd := exec.Command("genkan", args...)
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	d := &process{Cmd: cmd, log: bufio.NewReader(stderr)}
+	_, d.addr, _ = strings.Cut(d.waitLog(t, "listening")["on"], "/")
+	return d
+}
+
+// waitLog reads the log up to an event and returns its texts.
+func (d *process) waitLog(t *testing.T, event string) map[string]string {
+	t.Helper()
+	late := time.AfterFunc(patience, func() { d.Process.Kill() })
+	defer late.Stop()
+	var before strings.Builder
+	for {
+		line, err := d.log.ReadString('\n')
+		before.WriteString(line)
+		if err != nil {
+			t.Fatalf("no %q in the log (%v):\n%s", event, err, &before)
+		}
+		var all map[string]any
+		if json.Unmarshal([]byte(line), &all) != nil || !strings.HasPrefix(all["msg"].(string), event) {
+			continue
+		}
+		texts := make(map[string]string)
+		for k, v := range all {
+			if s, ok := v.(string); ok {
+				texts[k] = s
+			}
+		}
+		return texts
+	}
+}
+
+// stop sends a signal and returns the exit status.
+func (d *process) stop(t *testing.T, signal syscall.Signal) int {
+	t.Helper()
+	if err := d.Process.Signal(signal); err != nil {
+		t.Fatal(err)
+	}
+	return d.wait(t)
+}
+
+func (d *process) wait(t *testing.T) int {
+	t.Helper()
+	late := time.AfterFunc(patience, func() { d.Process.Kill() })
+	defer late.Stop()
+	io.Copy(io.Discard, d.log)
+	var status *exec.ExitError
+	if err := d.Wait(); err != nil && !errors.As(err, &status) {
+		t.Fatal(err)
+	}
+	return d.ProcessState.ExitCode()
+}
+
+// startEcho listens on IPv4 and sends back what it gets.
+func startEcho(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	t.Cleanup(func() { l.Close(); <-done })
+	go func() {
+		defer close(done)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				c.SetDeadline(time.Now().Add(patience))
+				io.Copy(c, c)
+			}()
+		}
+	}()
+	return l.Addr().String()
+}
+
+func mustDial(t *testing.T, addr string) net.Conn {
+	t.Helper()
+	c, err := net.DialTimeout("tcp", addr, patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(patience))
+	return c
+}
+
+// checkEcho sends a line and wants it back.
+func checkEcho(t *testing.T, c net.Conn) {
+	t.Helper()
+	if _, err := io.WriteString(c, "over the doorstep\n"); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(c).ReadString('\n'); line != "over the doorstep\n" {
+		t.Fatalf("got %q (%v)", line, err)
+	}
+}
+
+// An IPv6 client reaches an IPv4 server without a file and without a privilege, and SIGTERM ends it with status 0.
+func TestForward(t *testing.T) {
+	d := startDaemon(t, "forward", "[::1]:0", startEcho(t), "--deny", "192.0.2.0/24")
+	c := mustDial(t, d.addr)
+	checkEcho(t, c)
+	c.Close()
+	if status := d.stop(t, syscall.SIGTERM); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+}
+
+// --allow denies all others: their connections are reset.
+func TestForwardDenies(t *testing.T) {
+	d := startDaemon(t, "forward", "[::1]:0", startEcho(t), "--allow", "192.0.2.0/24")
+	c := mustDial(t, d.addr)
+	if n, err := c.Read(make([]byte, 1)); n > 0 || err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("read %d bytes, %v; want a closed connection", n, err)
+	}
+	if status := d.stop(t, syscall.SIGINT); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+}
+
+// While an open connection is waited for, a second SIGTERM ends the program at once.
+func TestSecondSignal(t *testing.T) {
+	d := startDaemon(t, "forward", "127.0.0.1:0", startEcho(t))
+	c := mustDial(t, d.addr)
+	checkEcho(t, c)
+	if err := d.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	d.waitLog(t, "stopping")
+	checkEcho(t, c) // it may finish
+	if status := d.stop(t, syscall.SIGTERM); status != 1 {
+		t.Errorf("exit status %d, want 1", status)
+	}
+}
+
+// systemd learns when the service is ready, and when it stops.
+func TestNotify(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "notify")
+	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	l.SetDeadline(time.Now().Add(patience))
+	t.Setenv("NOTIFY_SOCKET", socket)
+	d := startDaemon(t, "forward", "127.0.0.1:0", startEcho(t))
+	checkNotified(t, l, "READY=1")
+	if status := d.stop(t, syscall.SIGTERM); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+	checkNotified(t, l, "STOPPING=1")
+}
+
+func checkNotified(t *testing.T, l *net.UnixConn, want string) {
+	t.Helper()
+	buf := make([]byte, 256)
+	n, err := l.Read(buf)
+	if got := string(buf[:n]); err != nil || !strings.HasPrefix(got, want) {
+		t.Errorf("systemd was told %q (%v), want %q", got, err, want)
+	}
+}
+
+// A port that is taken ends the start with the holder's name, and nothing is left listening.
+func TestPortTaken(t *testing.T) {
+	taken := startEcho(t)
+	file := filepath.Join(t.TempDir(), "genkan.toml")
+	text := "[forward.a]\nlisten = [\"127.0.0.1:0\", \"" + taken + "\"]\nto = \"127.0.0.2:9\"\n"
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("genkan", "run", "-c", file).CombinedOutput()
+	if err == nil || !strings.HasPrefix(string(out), "genkan: listen \""+taken+"\": port in use by ") {
+		t.Errorf("%v, %s", err, out)
+	}
+}
