@@ -37,7 +37,7 @@ all others are denied; with --deny alone, all others may enter. Ports from 1024 
 				return exit(1)
 			}
 			return untilSignal(cmd.Context(), log, func(ctx context.Context) error {
-				return serve(ctx, plan, log)
+				return (&front{plan: plan, log: log}).serve(ctx)
 			})
 		},
 	}

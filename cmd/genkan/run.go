@@ -17,6 +17,7 @@ func runCommand(io streams) *cobra.Command {
 		Use:   "run [-c FILE]",
 		Short: "Run as the configuration says, until SIGTERM",
 		Long: `Run brings the tunnel up, opens all listeners and serves, or ends with the reason and nothing left behind.
+SIGHUP reads the configuration again: all of the new one holds, or the old one goes on and the log says why.
 SIGTERM and SIGINT let what is open finish and undo everything; a second one ends at once.`,
 		Args: arguments(0, 0, "[-c FILE]"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -30,7 +31,7 @@ SIGTERM and SIGINT let what is open finish and undo everything; a second one end
 				return exit(1)
 			}
 			return untilSignal(cmd.Context(), log, func(ctx context.Context) error {
-				return serve(ctx, plan, log)
+				return (&front{plan: plan, log: log, reloads: true}).serve(ctx)
 			})
 		},
 	}

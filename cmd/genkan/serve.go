@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
@@ -19,15 +20,14 @@ type front struct {
 	log    *slog.Logger
 	tunnel *tunnel.Tunnel // nil: none
 	proxy  *proxy.Server
+
+	reloads bool // SIGHUP reads the file again; without one it ends the process as it always did
 }
 
-// serve carries out a plan until ctx ends: tunnel, listeners, what the tunnel lets in, service. What fails before
+// serve carries out the plan until ctx ends: tunnel, listeners, what the tunnel lets in, service. What fails before
 // service undoes all that was done; the end of ctx does too, after what is open has finished.
-func serve(ctx context.Context, plan *config.Plan, log *slog.Logger) (err error) {
-	f := &front{plan: plan, log: log}
-	for _, w := range plan.Warnings {
-		log.Warn("configuration: "+w.Msg, "at", w.Pos.String())
-	}
+func (f *front) serve(ctx context.Context) (err error) {
+	f.warn()
 	if err := f.raise(ctx); err != nil {
 		return err
 	}
@@ -63,13 +63,7 @@ func (f *front) lower() error {
 
 // open binds all listeners or none, and lets them in through the tunnel.
 func (f *front) open() error {
-	cfg := f.plan.Proxy
-	cfg.Log = f.log
-	if f.tunnel != nil {
-		cfg.Tunnel = acl.AddrFrom(f.tunnel.Address())
-		cfg.TunnelInterface = f.tunnel.Interface()
-	}
-	server, err := proxy.New(cfg)
+	server, err := proxy.New(f.proxyConfig(f.plan))
 	if err != nil {
 		return err
 	}
@@ -84,6 +78,24 @@ func (f *front) open() error {
 		f.log.Info("listening", "on", a.Network()+"/"+a.String())
 	}
 	return nil
+}
+
+// proxyConfig is a plan's part for the proxy, with what is known only now.
+func (f *front) proxyConfig(plan *config.Plan) proxy.Config {
+	cfg := plan.Proxy
+	cfg.Log = f.log
+	if f.tunnel != nil {
+		cfg.Tunnel = acl.AddrFrom(f.tunnel.Address())
+		cfg.TunnelInterface = f.tunnel.Interface()
+	}
+	return cfg
+}
+
+// warn logs what is doubtful in the plan.
+func (f *front) warn() {
+	for _, w := range f.plan.Warnings {
+		f.log.Warn("configuration: "+w.Msg, "at", w.Pos.String())
+	}
 }
 
 // admit tells the tunnel's filter which ports are listened on.
@@ -106,9 +118,14 @@ func (f *front) run(ctx context.Context) error {
 	defer stopCarrying()
 	tunnelEnd := make(chan error, 1)
 	go f.carry(carrying, stopServing, tunnelEnd)
+	var watching sync.WaitGroup
+	watching.Go(func() { f.watch(serving) })
 	f.notify(daemon.SdNotifyReady)
+	stopping := context.AfterFunc(serving, func() { f.notify(daemon.SdNotifyStopping) })
+	defer stopping()
 	err := f.proxy.Serve(serving)
-	f.notify(daemon.SdNotifyStopping)
+	stopServing()
+	watching.Wait()
 	stopCarrying()
 	return errors.Join(err, <-tunnelEnd)
 }

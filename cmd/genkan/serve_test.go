@@ -25,8 +25,8 @@ type process struct {
 	addr string        // the first address that it listens on
 }
 
-// startDaemon starts the program and waits until it says where it listens.
-func startDaemon(t *testing.T, args ...string) *process {
+// startProcess starts the program and waits until it says where it listens.
+func startProcess(t *testing.T, args ...string) *process {
 	t.Helper()
 	cmd := exec.Command("genkan", args...)
 	stderr, err := cmd.StderrPipe()
@@ -142,7 +142,7 @@ func checkEcho(t *testing.T, c net.Conn) {
 
 // An IPv6 client reaches an IPv4 server without a file and without a privilege, and SIGTERM ends it with status 0.
 func TestForward(t *testing.T) {
-	d := startDaemon(t, "forward", "[::1]:0", startEcho(t), "--deny", "192.0.2.0/24")
+	d := startProcess(t, "forward", "[::1]:0", startEcho(t), "--deny", "192.0.2.0/24")
 	c := mustDial(t, d.addr)
 	checkEcho(t, c)
 	c.Close()
@@ -153,7 +153,7 @@ func TestForward(t *testing.T) {
 
 // --allow denies all others: their connections are reset.
 func TestForwardDenies(t *testing.T) {
-	d := startDaemon(t, "forward", "[::1]:0", startEcho(t), "--allow", "192.0.2.0/24")
+	d := startProcess(t, "forward", "[::1]:0", startEcho(t), "--allow", "192.0.2.0/24")
 	c := mustDial(t, d.addr)
 	if n, err := c.Read(make([]byte, 1)); n > 0 || err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("read %d bytes, %v; want a closed connection", n, err)
@@ -165,7 +165,7 @@ func TestForwardDenies(t *testing.T) {
 
 // While an open connection is waited for, a second SIGTERM ends the program at once.
 func TestSecondSignal(t *testing.T) {
-	d := startDaemon(t, "forward", "127.0.0.1:0", startEcho(t))
+	d := startProcess(t, "forward", "127.0.0.1:0", startEcho(t))
 	c := mustDial(t, d.addr)
 	checkEcho(t, c)
 	if err := d.Process.Signal(syscall.SIGTERM); err != nil {
@@ -188,7 +188,7 @@ func TestNotify(t *testing.T) {
 	defer l.Close()
 	l.SetDeadline(time.Now().Add(patience))
 	t.Setenv("NOTIFY_SOCKET", socket)
-	d := startDaemon(t, "forward", "127.0.0.1:0", startEcho(t))
+	d := startProcess(t, "forward", "127.0.0.1:0", startEcho(t))
 	checkNotified(t, l, "READY=1")
 	if status := d.stop(t, syscall.SIGTERM); status != 0 {
 		t.Errorf("exit status %d", status)
@@ -216,5 +216,50 @@ func TestPortTaken(t *testing.T) {
 	out, err := exec.Command("genkan", "run", "-c", file).CombinedOutput()
 	if err == nil || !strings.HasPrefix(string(out), "genkan: listen \""+taken+"\": port in use by ") {
 		t.Errorf("%v, %s", err, out)
+	}
+}
+
+// SIGHUP puts the new file in the place of the old one; a broken one is refused and the old one goes on.
+func TestReload(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "genkan.toml")
+	write := func(access string) {
+		text := "[forward.a]\nlisten = \"127.0.0.1:0\"\nto = \"" + startEcho(t) + "\"\naccess = [" + access + "]\n"
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(`"allow all"`)
+	d := startProcess(t, "run", "-c", file)
+	open := mustDial(t, d.addr)
+	checkEcho(t, open)
+
+	write(`"allow 10.1.2.3/8"`)
+	if err := d.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	refused := d.waitLog(t, "reload refused")
+	if want := `reload refused, the old configuration goes on: access "allow 10.1.2.3/8": host bits set; write "10.0.0.0/8"`; refused["msg"] != want {
+		t.Errorf("got %q, want %q", refused["msg"], want)
+	}
+	if want := file + ":4:11"; refused["at"] != want {
+		t.Errorf("at %q, want %q", refused["at"], want)
+	}
+	another := mustDial(t, d.addr)
+	checkEcho(t, another)
+	another.Close()
+
+	write(`"deny all"`)
+	if err := d.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	d.waitLog(t, "reloaded")
+	c := mustDial(t, d.addr)
+	if n, err := c.Read(make([]byte, 1)); n > 0 || err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("read %d bytes, %v; want a closed connection", n, err)
+	}
+	checkEcho(t, open) // what was open goes on
+	open.Close()
+	if status := d.stop(t, syscall.SIGTERM); status != 0 {
+		t.Errorf("exit status %d", status)
 	}
 }
