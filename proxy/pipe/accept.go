@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -22,6 +23,9 @@ type Listener struct {
 	fd     int32
 	addr   netip.AddrPort
 	plan   func(client, local netip.AddrPort) Plan
+	failed atomic.Bool // the last accept: it was logged
+
+	inherits bool // accepted sockets have SO_OOBINLINE already
 
 	// mu is held for reading while a loop accepts, so that Close can wait for
 	// the last call of plan.
@@ -55,10 +59,11 @@ func newListener(e *Engine, ln *net.TCPListener, plan func(client, local netip.A
 	if dupErr != nil {
 		return nil, os.NewSyscallError("fcntl", dupErr)
 	}
-	// Accepted sockets inherit both.
+	// Accepted sockets inherit both; but a Multipath TCP listener, the default of
+	// net.ListenConfig, has no SO_OOBINLINE to pass on.
 	setInt(int32(fd), unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-	prepare(int32(fd))
-	return &Listener{engine: e, fd: int32(fd), addr: addr.AddrPort(), plan: plan}, nil
+	inherits := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_OOBINLINE, 1) == nil
+	return &Listener{engine: e, fd: int32(fd), addr: addr.AddrPort(), plan: plan, inherits: inherits}, nil
 }
 
 // Addr returns the address listened on.
@@ -139,11 +144,16 @@ func (l *loop) accept(fd int32) {
 		fd, _, err := unix.RawSyscall6(unix.SYS_ACCEPT4, uintptr(a.fd), uintptr(unsafe.Pointer(&l.peer)), uintptr(unsafe.Pointer(&size)), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
 		switch err {
 		case 0:
+			if a.failed.Load() {
+				a.failed.Store(false)
+			}
 			l.welcome(a, int32(fd), addrPort(&l.peer))
 		case unix.EAGAIN:
 			return
 		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
-			l.engine.log.Warn("accepting rests", "listener", a.addr, "err", err)
+			if a.failed.CompareAndSwap(false, true) {
+				l.engine.log.Warn("cannot accept; trying again every 200 ms", "listener", a.addr, "err", err)
+			}
 			l.resting = append(l.resting, rest{a, l.now + restTick})
 			unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, int(a.fd), nil)
 			return
@@ -174,6 +184,9 @@ func (l *loop) welcome(a *Listener, fd int32, client netip.AddrPort) {
 	local := a.addr
 	if local.Addr().IsUnspecified() {
 		local = localAddr(fd)
+	}
+	if !a.inherits {
+		prepare(fd)
 	}
 	p := a.plan(client, local)
 	s := l.engine.newStream(p.Options)

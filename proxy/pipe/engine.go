@@ -145,6 +145,9 @@ func (e *Engine) Forward(client net.Conn, p Plan) *Stream {
 //
 // plan decides on each connection: it gets the client's and the local address as
 // the socket has them. It must not block.
+//
+// Make ln with net.ListenConfig.SetMultipathTCP(false): Go's default costs system
+// calls for each connection, and such sockets cannot be spliced.
 func (e *Engine) Accept(ln *net.TCPListener, plan func(client, local netip.AddrPort) Plan) (*Listener, error) {
 	a, err := newListener(e, ln, plan)
 	if err != nil {

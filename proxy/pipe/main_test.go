@@ -12,7 +12,7 @@ import (
 )
 
 // patience bounds every wait of these tests: ten times what a busy machine needs.
-const patience = 60 * time.Second
+const patience = 20 * time.Second
 
 func TestMain(m *testing.M) {
 	before := descriptors()
@@ -52,7 +52,11 @@ func startEngine(t testing.TB, cfg Config) *Engine {
 
 func mustListen(t testing.TB, address string) *net.TCPListener {
 	t.Helper()
-	ln, err := net.Listen("tcp", address)
+	network := "tcp4" // "tcp" would make a wildcard IPv4 listener a dual-stack one
+	if address[0] == '[' {
+		network = "tcp6"
+	}
+	ln, err := net.Listen(network, address)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,12 +16,17 @@ func dialAccepting(t testing.TB, e *Engine, p Plan) *net.TCPConn {
 	t.Helper()
 	ln := mustListen(t, "[::1]:0")
 	addr := ln.Addr().(*net.TCPAddr)
-	a, err := e.Accept(ln, func(client, local netip.AddrPort) Plan { return p })
+	dialled := make(chan struct{}) // else a refused client fails in Dial already
+	a, err := e.Accept(ln, func(client, local netip.AddrPort) Plan {
+		<-dialled
+		return p
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { a.Close() })
 	c, err := net.DialTCP("tcp", nil, addr)
+	close(dialled)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,6 +39,7 @@ func dialAccepting(t testing.TB, e *Engine, p Plan) *net.TCPConn {
 func each(t *testing.T, f func(t *testing.T, e *Engine, entrance string)) {
 	for _, entrance := range entrances {
 		t.Run(entrance, func(t *testing.T) {
+			t.Parallel()
 			f(t, startEngine(t, Config{Loops: 2}), entrance)
 		})
 	}
@@ -48,6 +54,9 @@ func TestHeadComesFirst(t *testing.T) {
 		mustWrite(t, r.backend, "welcome")
 		mustRead(t, r.client, "welcome")
 		r.client.Close()
+		if b, err := io.ReadAll(r.backend); len(b) > 0 || err != nil {
+			t.Fatalf("read %q, %v", b, err)
+		}
 		r.backend.Close()
 		got := r.check(t, EOF, Client)
 		if got.Up != 16 || got.Down != 7 {
