@@ -41,6 +41,18 @@ func (n *Namespace) up(link string) error {
 	return nil
 }
 
+// DelLink cuts the cable of a link.
+func (n *Namespace) DelLink(link string) error {
+	l, err := n.nl.LinkByName(link)
+	if err == nil {
+		err = n.nl.LinkDel(l)
+	}
+	if err != nil {
+		return fmt.Errorf("lab: namespace %q: delete link %q: %w", n.Name, link, err)
+	}
+	return nil
+}
+
 // AddAddr gives the link an address that is usable at once: duplicate address
 // detection is skipped.
 func (n *Namespace) AddAddr(link string, addr netip.Prefix) error {
