@@ -156,7 +156,31 @@ func (s *step) setUp() error {
 	if err := netlink.LinkSetMTU(link, mtu); err != nil {
 		return err
 	}
-	return netlink.LinkSetUp(link)
+	if err := netlink.LinkSetUp(link); err != nil {
+		return err
+	}
+	return dropCompatible(link)
+}
+
+// dropCompatible takes the address ::LOCAL/96 back that sit gives itself when
+// it comes up: nobody shall reach us by an address that the checks do not know.
+func dropCompatible(link netlink.Link) error {
+	if link.Type() != "sit" {
+		return nil
+	}
+	addrs, err := netlink.AddrList(link, netlink.FAMILY_V6)
+	if err != nil {
+		return err
+	}
+	compatible := netip.MustParsePrefix("::/96")
+	for _, a := range addrs {
+		if ip, ok := netip.AddrFromSlice(a.IP); ok && compatible.Contains(ip) {
+			if err := netlink.AddrDel(link, &a); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func (s *step) setSysctl() error {

@@ -133,8 +133,10 @@ func (b *builder) outside() {
 		b.rule(c, ingress.NotRelay.String(), ours, stranger,
 			prefix(expr.PayloadBaseTransportHeader, src6, expr.CmpOpNeq, k.Domain), drop())
 	}
-	// What is not IPv6 inside never reaches a rule on the tunnel interface.
+	// What is not IPv6 inside never reaches a rule on the tunnel interface. A
+	// later fragment has no version.
 	b.rule(c, ingress.BadVersion.String(), ours,
+		bits(expr.PayloadBaseNetworkHeader, 6, expr.CmpOpEq, []byte{0, 0}, []byte{0x1f, 0xff}),
 		bits(expr.PayloadBaseTransportHeader, 0, expr.CmpOpNeq, []byte{0x60}, []byte{0xf0}), drop())
 }
 
