@@ -12,8 +12,8 @@ import (
 	"genkan/proxy/message"
 )
 
-// A conn is one client's connection.
-type conn struct {
+// A Conn is one client's connection; Server.NewConn makes it.
+type Conn struct {
 	wire
 	s    *Server
 	h    message.Handler
@@ -33,8 +33,22 @@ const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 // errQuiet is the end of a connection that needs no answer.
 var errQuiet = errors.New("connection ended between requests")
 
-// serve answers request after request.
-func (c *conn) serve() {
+// Serve answers the requests, one after the other, and closes the connection
+// when it returns. The caller owns the goroutine.
+func (c *Conn) Serve() {
+	c.s.track(c, true)
+	defer c.s.track(c, false)
+	defer c.end()
+	c.serve()
+}
+
+// Cut ends the connection now, from any goroutine; Serve returns soon.
+func (c *Conn) Cut() {
+	c.guard.Strike()
+	c.req.Abort()
+}
+
+func (c *Conn) serve() {
 	for first := true; ; first = false {
 		keep, err := c.next(first)
 		if err != nil {
@@ -51,7 +65,7 @@ func (c *conn) serve() {
 }
 
 // end closes the connection.
-func (c *conn) end() {
+func (c *Conn) end() {
 	c.guard.Release()
 	c.conn.Close()
 	c.r, c.w = 0, 0
@@ -59,7 +73,7 @@ func (c *conn) end() {
 }
 
 // next waits for a request and reads its head into c.req.
-func (c *conn) next(first bool) (keep bool, err error) {
+func (c *Conn) next(first bool) (keep bool, err error) {
 	c.req.Reset()
 	cfg := &c.s.config
 	if len(c.unread()) == 0 {
@@ -90,7 +104,7 @@ func (c *conn) next(first bool) (keep bool, err error) {
 }
 
 // waitFirst waits for the first byte of a request, without a buffer.
-func (c *conn) waitFirst(first bool) error {
+func (c *Conn) waitFirst(first bool) error {
 	c.wire.release()
 	c.guard.Read(c.s.config.IdleTimeout)
 	if first {
@@ -106,7 +120,7 @@ func (c *conn) waitFirst(first bool) error {
 }
 
 // tryPreface gives the connection away where it begins as HTTP/2 does.
-func (c *conn) tryPreface() (took bool, err error) {
+func (c *Conn) tryPreface() (took bool, err error) {
 	for {
 		got := c.unread()
 		n := min(len(got), len(preface))
@@ -126,7 +140,7 @@ func (c *conn) tryPreface() (took bool, err error) {
 }
 
 // startBody makes the body of the request that was just parsed.
-func (c *conn) startBody() {
+func (c *Conn) startBody() {
 	r, cfg := &c.req, &c.s.config
 	kind := fixed
 	if r.Length < 0 {
@@ -146,7 +160,7 @@ func (c *conn) startBody() {
 }
 
 // exchange has the request answered and reports whether another may follow.
-func (c *conn) exchange(keep bool) bool {
+func (c *Conn) exchange(keep bool) bool {
 	c.wire.release()
 	resp := c.h.Handle(&c.req)
 	if resp.Upgraded != nil {
@@ -177,7 +191,7 @@ func (c *conn) exchange(keep bool) bool {
 
 // reset makes the close that follows visible to the client as an abort: a
 // cut answer must not look whole, also where its end is the connection's.
-func (c *conn) reset() {
+func (c *Conn) reset() {
 	if tcp, ok := c.conn.(*net.TCPConn); ok {
 		tcp.SetLinger(0)
 	}
@@ -193,7 +207,7 @@ const (
 // linger says that we are done and waits for the client to hear it. A close
 // with unread bytes would send a reset, and the reset may overtake the
 // answer (RFC 9112 §9.6).
-func (c *conn) linger() {
+func (c *Conn) linger() {
 	half, ok := c.conn.(interface{ CloseWrite() error })
 	if !ok || half.CloseWrite() != nil {
 		return
@@ -212,7 +226,7 @@ func (c *conn) linger() {
 }
 
 // refuse answers what is not a request.
-func (c *conn) refuse(err error) {
+func (c *Conn) refuse(err error) {
 	var e *RequestError
 	switch {
 	case err == errQuiet:
@@ -240,7 +254,7 @@ func (c *conn) refuse(err error) {
 }
 
 // write writes p within its deadline.
-func (c *conn) write(p []byte) error {
+func (c *Conn) write(p []byte) error {
 	c.guard.Write(c.s.config.WriteTimeout)
 	_, err := c.conn.Write(p)
 	c.guard.Write(0)
@@ -248,7 +262,7 @@ func (c *conn) write(p []byte) error {
 }
 
 // inform sends an interim answer unless the final one has begun.
-func (c *conn) inform(status int, h message.Header) {
+func (c *Conn) inform(status int, h message.Header) {
 	c.answering.Lock()
 	defer c.answering.Unlock()
 	if c.answered {
@@ -259,7 +273,7 @@ func (c *conn) inform(status int, h message.Header) {
 	c.write(append(out, '\r', '\n'))
 }
 
-func (c *conn) sendContinue() error {
+func (c *Conn) sendContinue() error {
 	if len(c.unread()) == 0 {
 		c.inform(100, nil)
 	}
@@ -267,7 +281,7 @@ func (c *conn) sendContinue() error {
 }
 
 // upgrade answers 101 and lets the bytes pass.
-func (c *conn) upgrade(resp *message.Response) bool {
+func (c *Conn) upgrade(resp *message.Response) bool {
 	out := appendStatus(borrow()[:0], 101, "")
 	out = appendFields(out, resp.Header)
 	out = append(out, "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"...)

@@ -8,11 +8,12 @@
 //	go sweeper.Run(ctx)
 //	transport := http1.NewTransport(http1.TransportConfig{Dial: dial, Sweeper: sweeper})
 //	server := http1.NewServer(http1.Config{Sweeper: sweeper, Relay: relay})
-//	handler := &forward.Forwarder{Policy: sites, Transport: transport}
+//	handler := &exchange.Handler{Policy: sites, Transport: transport}
 //	for {
 //		conn, err := listener.Accept()
 //		...
-//		go server.Serve(conn, nil, message.Source{Client: client, Local: local}, handler)
+//		c := server.NewConn(conn, nil, message.Source{Client: client, Local: local}, handler)
+//		go c.Serve()
 //	}
 //	server.Drain() // then Cut at the deadline, then transport.CloseIdle()
 //

@@ -1,6 +1,7 @@
 package http1
 
 import (
+	"net/netip"
 	"strconv"
 
 	"genkan/proxy/message"
@@ -29,16 +30,17 @@ func appendLength(p []byte, n int64) []byte {
 
 // appendRequest writes a request's head for a backend: one Host, one framing
 // field, both made from what was understood, never the client's own text.
-// host stands in where the client (HTTP/1.0) named none.
-func appendRequest(p []byte, r *message.Request, host string) []byte {
-	if r.Authority.Text != "" {
-		host = r.Authority.Text
-	}
+// The backend's address stands in where the client (HTTP/1.0) named no host.
+func appendRequest(p []byte, r *message.Request, backend netip.AddrPort) []byte {
 	p = append(p, r.Method...)
 	p = append(p, ' ')
 	p = append(p, r.Target...)
 	p = append(p, " HTTP/1.1\r\nHost: "...)
-	p = append(p, host...)
+	if r.Authority.Text != "" {
+		p = append(p, r.Authority.Text...)
+	} else {
+		p = backend.AppendTo(p)
+	}
 	p = append(p, '\r', '\n')
 	p = appendFields(p, r.Header)
 	switch {

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"genkan/proxy/forward"
+	"genkan/proxy/exchange"
 	"genkan/proxy/http1"
 )
 
@@ -428,7 +428,7 @@ func TestFailedBackends(t *testing.T) {
 }
 
 // result waits for the log line of the first exchange.
-func (f *front) result(t *testing.T) forward.Result {
+func (f *front) result(t *testing.T) exchange.Result {
 	t.Helper()
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		f.policy.mu.Lock()
@@ -439,7 +439,7 @@ func (f *front) result(t *testing.T) forward.Result {
 		}
 	}
 	t.Fatal("nothing was logged")
-	return forward.Result{}
+	return exchange.Result{}
 }
 
 func TestSlowClientIsAnswered408(t *testing.T) {

@@ -18,7 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"genkan/acl"
-	"genkan/proxy/forward"
+	"genkan/proxy/exchange"
 	"genkan/proxy/http1"
 	"genkan/proxy/message"
 	"genkan/proxy/sweep"
@@ -33,17 +33,17 @@ type policy struct {
 	to http1.Target
 
 	mu      sync.Mutex
-	results []forward.Result
+	results []exchange.Result
 }
 
-func (p *policy) Decide(r *message.Request) forward.Decision {
+func (p *policy) Decide(r *message.Request) exchange.Decision {
 	r.Header.DelFunc(web.Claims)
 	r.Header.Add("X-Forwarded-For", r.Source.Client.Addr.String())
 	r.Header.Add("X-Real-IP", r.Source.Client.Addr.String())
-	return forward.Decision{To: p.to}
+	return exchange.Decision{To: p.to}
 }
 
-func (p *policy) Done(_ *message.Request, _ forward.Decision, res forward.Result) {
+func (p *policy) Done(_ *message.Request, _ exchange.Decision, res exchange.Result) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.results = append(p.results, res)
@@ -64,7 +64,7 @@ func startFront(t testing.TB, backend string, edit func(*http1.Config, *http1.Tr
 	tc := http1.TransportConfig{
 		Sweeper: s,
 		Dial: func(ctx context.Context, to http1.Target) (net.Conn, error) {
-			return dialer.DialContext(ctx, "tcp", to.Addr)
+			return dialer.DialContext(ctx, "tcp", to.Addr.String())
 		},
 	}
 	sc := http1.Config{Sweeper: s, Relay: relay}
@@ -74,9 +74,9 @@ func startFront(t testing.TB, backend string, edit func(*http1.Config, *http1.Tr
 	ln := mustListen(t)
 	f := &front{
 		addr: ln.Addr().String(), transport: http1.NewTransport(tc), server: http1.NewServer(sc),
-		policy: &policy{to: http1.Target{Addr: backend}},
+		policy: &policy{to: http1.Target{Addr: netip.MustParseAddrPort(backend)}},
 	}
-	h := &forward.Forwarder{Policy: f.policy, Transport: f.transport}
+	h := &exchange.Handler{Policy: f.policy, Transport: f.transport}
 	var wg sync.WaitGroup
 	ctx, cancel := context.WithCancel(context.Background())
 	wg.Go(func() { s.Run(ctx) })
@@ -92,7 +92,7 @@ func startFront(t testing.TB, backend string, edit func(*http1.Config, *http1.Tr
 				ClientPort: peer.Port(),
 				Local:      c.LocalAddr().(*net.TCPAddr).AddrPort(),
 			}
-			wg.Go(func() { f.server.Serve(c, nil, from, h) })
+			wg.Go(func() { f.server.NewConn(c, nil, from, h).Serve() })
 		}
 	})
 	t.Cleanup(func() {

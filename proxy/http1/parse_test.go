@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -184,7 +185,7 @@ func FuzzRequest(f *testing.F) {
 		if _, err := http.ReadRequest(bufio.NewReader(strings.NewReader(head))); err != nil {
 			t.Fatalf("%q: we accept, net/http says %v", head, err)
 		}
-		out := string(appendRequest(nil, r, "none.test"))
+		out := string(appendRequest(nil, r, netip.MustParseAddrPort("192.0.2.1:80")))
 		br := bufio.NewReader(strings.NewReader(out))
 		std, err := http.ReadRequest(br)
 		if err != nil {
@@ -192,7 +193,7 @@ func FuzzRequest(f *testing.F) {
 		}
 		host := r.Authority.Text
 		if host == "" {
-			host = "none.test"
+			host = "192.0.2.1:80"
 		}
 		if std.Method != r.Method || std.RequestURI != r.Target || std.Host != host || std.ContentLength != r.Length {
 			t.Fatalf("%q became %q: read as %s %s %s %d", head, out, std.Method, std.RequestURI, std.Host, std.ContentLength)

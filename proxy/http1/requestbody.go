@@ -9,7 +9,7 @@ import (
 // it was stopped.
 type requestBody struct {
 	body
-	conn    *conn
+	conn    *Conn
 	stopped atomic.Bool
 }
 

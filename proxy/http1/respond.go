@@ -14,7 +14,7 @@ import (
 // and how many bytes of content were sent. An error is of the backend's
 // connection or the client's: either way the client cannot have taken the
 // answer for whole.
-func (c *conn) respond(resp *message.Response, keep bool) (_ bool, sent int64, err error) {
+func (c *Conn) respond(resp *message.Response, keep bool) (_ bool, sent int64, err error) {
 	c.answering.Lock()
 	c.answered = true
 	c.answering.Unlock()
@@ -63,7 +63,7 @@ func (c *conn) respond(resp *message.Response, keep bool) (_ bool, sent int64, e
 
 // sendFirst sends the head and, in the same write, the content that is there
 // without waiting.
-func (c *conn) sendFirst(out []byte, b message.Body) (int64, error) {
+func (c *Conn) sendFirst(out []byte, b message.Body) (int64, error) {
 	room := out[len(out):cap(out)]
 	if b.Ready() == 0 || len(room) == 0 {
 		return 0, c.write(out)
@@ -79,7 +79,7 @@ func (c *conn) sendFirst(out []byte, b message.Body) (int64, error) {
 }
 
 // sendPlain sends the rest of the content as it is.
-func (c *conn) sendPlain(b message.Body) (sent int64, err error) {
+func (c *Conn) sendPlain(b message.Body) (sent int64, err error) {
 	if n, err := c.spliceFrom(b); err != nil || n > 0 {
 		sent += n
 		if err != nil {
@@ -106,7 +106,7 @@ func (c *conn) sendPlain(b message.Body) (sent int64, err error) {
 }
 
 // spliceFrom lets the kernel move the content where it can.
-func (c *conn) spliceFrom(b message.Body) (sent int64, err error) {
+func (c *Conn) spliceFrom(b message.Body) (sent int64, err error) {
 	from, ok := b.(*body)
 	tcp, isTCP := c.conn.(*net.TCPConn)
 	if !ok || !isTCP {
@@ -129,7 +129,7 @@ const minRoom = 1024
 
 // sendChunks sends out and then the content in chunks, each as it comes: one
 // write for all that is there without waiting.
-func (c *conn) sendChunks(out []byte, b message.Body) (sent int64, err error) {
+func (c *Conn) sendChunks(out []byte, b message.Body) (sent int64, err error) {
 	for {
 		for err == nil && b.Ready() > 0 && cap(out)-len(out) >= minRoom {
 			var n int64

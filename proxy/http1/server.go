@@ -76,19 +76,18 @@ type Server struct {
 	draining atomic.Bool
 	dated    datePointer
 	mu       sync.Mutex // guards conns
-	conns    map[*conn]struct{}
+	conns    map[*Conn]struct{}
 }
 
 // NewServer returns a Server without connections.
 func NewServer(c Config) *Server {
-	return &Server{config: c.withDefaults(), conns: map[*conn]struct{}{}}
+	return &Server{config: c.withDefaults(), conns: map[*Conn]struct{}{}}
 }
 
-// Serve answers the requests of one connection by h, one after the other,
-// and closes it when it returns. The caller owns the goroutine. read is what
-// was read from the connection before, nil for nothing.
-func (s *Server) Serve(nc net.Conn, read []byte, from message.Source, h message.Handler) {
-	c := &conn{s: s, h: h}
+// NewConn takes a client's connection, whose requests h will answer. read is
+// what was read from it before, nil for nothing. Serve must be called.
+func (s *Server) NewConn(nc net.Conn, read []byte, from message.Source, h message.Handler) *Conn {
+	c := &Conn{s: s, h: h}
 	c.init(nc, s.config.Sweeper.Guard(nc))
 	c.req.Source = from
 	c.body.conn = c
@@ -97,13 +96,10 @@ func (s *Server) Serve(nc net.Conn, read []byte, from message.Source, h message.
 		c.w = len(c.buf)
 		c.buf = c.buf[:cap(c.buf)]
 	}
-	s.track(c, true)
-	defer s.track(c, false)
-	defer c.end()
-	c.serve()
+	return c
 }
 
-func (s *Server) track(c *conn, in bool) {
+func (s *Server) track(c *Conn, in bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if in {
@@ -114,7 +110,7 @@ func (s *Server) track(c *conn, in bool) {
 }
 
 // Drain asks every connection to end after its present request, and ends
-// those that wait for one. Serve of later connections answers one request.
+// those that wait for one. Connections that come later get one request answered.
 func (s *Server) Drain() {
 	s.draining.Store(true)
 	s.mu.Lock()
@@ -132,8 +128,7 @@ func (s *Server) Cut() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.conns {
-		c.guard.Strike()
-		c.req.Abort()
+		c.Cut()
 	}
 }
 

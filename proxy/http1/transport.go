@@ -17,12 +17,13 @@ import (
 // A Target is a backend as the pool of connections knows it: two requests
 // may use one connection, one after the other, only where Targets are equal.
 type Target struct {
-	// Addr is "192.0.2.1:80", what Dial is given.
-	Addr string
+	// Addr is what Dial is given.
+	Addr netip.AddrPort
 	// Source is the address that the connection comes from, zero for the
 	// machine's choice. It tells the backend who the client is, so it is
-	// part of the key.
-	Source netip.Addr
+	// part of the key. Transparent says that it is not an address of ours.
+	Source      netip.Addr
+	Transparent bool
 }
 
 // TransportConfig says how backends are spoken to. Zero fields mean the
@@ -88,7 +89,7 @@ const (
 // An Error is why there is no response.
 type Error struct {
 	Fault Fault
-	Addr  string // of the backend
+	Addr  netip.AddrPort // of the backend
 	Err   error
 }
 

@@ -1,12 +1,12 @@
-// Package forward joins a front, a policy and the backends: it is the one
+// Package exchange joins a front, a policy and the backends: it is the one
 // path that a request takes, whatever version of HTTP it came in.
 //
-//	f := &forward.Forwarder{Policy: sites, Transport: transport}
-//	http1.NewServer(…).Serve(conn, nil, source, f)
+//	h := &exchange.Handler{Policy: sites, Transport: transport}
+//	server.NewConn(conn, nil, source, h).Serve()
 //
 //	request → aliases of our fields dropped → Policy.Decide (verdict, site,
 //	header edits, backend) → Transport → answer → Policy.Done (log, count)
-package forward
+package exchange
 
 import (
 	"errors"
@@ -26,7 +26,7 @@ type Policy interface {
 
 // A Decision is where a request goes. The zero Decision answers 403.
 type Decision struct {
-	// To is the backend. With an empty To.Addr we answer ourselves.
+	// To is the backend. Without a valid To.Addr we answer ourselves.
 	To http1.Target
 	// Next, where not nil, gives another backend where To cannot be reached.
 	Next http1.Next
@@ -49,8 +49,8 @@ type Result struct {
 	Err error
 }
 
-// A Forwarder is the message.Handler of all fronts.
-type Forwarder struct {
+// A Handler is the message.Handler of all fronts.
+type Handler struct {
 	Policy    Policy
 	Transport *http1.Transport
 	// Underscores says what becomes of a field like X_Forwarded_For.
@@ -65,18 +65,18 @@ type note struct {
 }
 
 // Handle answers r by the policy's decision.
-func (f *Forwarder) Handle(r *message.Request) *message.Response {
+func (h *Handler) Handle(r *message.Request) *message.Response {
 	n := &note{}
 	r.Note = n
-	if !f.clean(&r.Header) {
+	if !h.clean(&r.Header) {
 		n.decision.Status = 400
 		return own(r, &n.decision)
 	}
-	n.decision = f.Policy.Decide(r)
-	if n.decision.To.Addr == "" {
+	n.decision = h.Policy.Decide(r)
+	if !n.decision.To.Addr.IsValid() {
 		return own(r, &n.decision)
 	}
-	resp, err := f.Transport.RoundTrip(r, n.decision.To, n.decision.Next)
+	resp, err := h.Transport.RoundTrip(r, n.decision.To, n.decision.Next)
 	if err == nil {
 		return resp
 	}
@@ -89,27 +89,27 @@ func (f *Forwarder) Handle(r *message.Request) *message.Response {
 }
 
 // Done tells the policy how it went.
-func (f *Forwarder) Done(r *message.Request, resp *message.Response, o message.Outcome) {
+func (h *Handler) Done(r *message.Request, resp *message.Response, o message.Outcome) {
 	n := r.Note.(*note)
 	res := Result{Status: resp.Status, Sent: o.Sent, Fault: n.fault, Err: n.err}
 	if res.Err == nil {
 		res.Err = o.Err
 	}
-	f.Policy.Done(r, n.decision, res)
+	h.Policy.Done(r, n.decision, res)
 }
 
 // clean removes fields that a CGI server would take for one of ours, and
 // reports false where the request is to be refused for them.
-func (f *Forwarder) clean(h *message.Header) bool {
-	if f.Underscores == message.PassAliases {
+func (h *Handler) clean(fields *message.Header) bool {
+	if h.Underscores == message.PassAliases {
 		return true
 	}
-	for i := range *h {
-		if message.IsAlias((*h)[i].Name) {
-			if f.Underscores == message.RejectAliases {
+	for i := range *fields {
+		if message.IsAlias((*fields)[i].Name) {
+			if h.Underscores == message.RejectAliases {
 				return false
 			}
-			h.DelFunc(message.IsAlias)
+			fields.DelFunc(message.IsAlias)
 			return true
 		}
 	}
