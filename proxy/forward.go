@@ -7,6 +7,7 @@ import (
 
 	"genkan/acl"
 	"genkan/proxy/pipe"
+	"genkan/proxy/pool"
 )
 
 // A flow is one client's way through a forward: from the verdict to the close.
@@ -17,6 +18,7 @@ type flow struct {
 	verdict acl.Verdict
 	head    []byte // what the backend gets first: announcement, then bytes read already
 	source  source
+	pooled  *pool.Lease // nil: source is not of a pool
 	stream  *stream
 
 	mu      sync.Mutex // guards the fields below; the engine's loop uses them too
@@ -36,6 +38,14 @@ func (a *arrival) forward(f *forward, sniffed []byte) {
 		return
 	}
 	fl := &flow{arrival: a, forward: f, verdict: v, head: sniffed}
+	var err error
+	if fl.source, fl.pooled, err = a.state.sourceOf(f.Source, f.Pool, a.addr()); err != nil {
+		f.count.failed.Add(1)
+		a.server.deny.note("denied", f.kind, f.name, a.addr(), acl.Verdict{Why: err.Error()})
+		v.Release()
+		a.refuse()
+		return
+	}
 	fl.group = f.groups[min(int(a.svc.offset), len(f.groups)-1)]
 	fl.stream = &stream{client: a.addr()}
 	a.server.conns.add(fl.stream)
@@ -97,6 +107,9 @@ func (fl *flow) done(r pipe.Result) {
 	s.conns.remove(fl.stream)
 	s.conns.release()
 	fl.verdict.Release()
+	if fl.pooled != nil {
+		fl.pooled.Release()
+	}
 	count.up.Add(r.Up)
 	count.down.Add(r.Down)
 	fl.mu.Lock()
@@ -115,6 +128,9 @@ func (fl *flow) done(r pipe.Result) {
 	attrs := []any{
 		"forward", fl.forward.Name, "client", fl.client.Addr(), "backend", l.text,
 		"up", r.Up, "down", r.Down, "lasted", since(fl.began), "end", r.Reason.String(), "by", r.Side.String(),
+	}
+	if fl.source.addr.IsValid() {
+		attrs = append(attrs, "source", fl.source.addr)
 	}
 	if r.Err != nil {
 		attrs = append(attrs, "cause", r.Err)

@@ -42,6 +42,17 @@ type groupConfig struct {
 	check    Check
 	maxConns int
 	dial     time.Duration
+	// probeFrom is the pool whose probe address checks come from. Empty: this
+	// machine's own.
+	probeFrom string
+}
+
+// probes makes checks come from the pool that clients come from: sshd's
+// penalties for them then do not hit this machine's address.
+func (c *groupConfig) probes(kind Source, pool string) {
+	if kind == SourcePool {
+		c.probeFrom = pool
+	}
 }
 
 // groupID is what makes two groups of two states one and the same.

@@ -20,14 +20,17 @@ func (s *Server) Apply(cfg Config) error {
 	if err != nil {
 		return err
 	}
+	if err := s.pools.prepare(next); err != nil {
+		return err
+	}
 	opened, err := s.open(next)
 	if err != nil {
-		return err
+		return errors.Join(err, s.pools.keep(s.state.Load()))
 	}
 	old := s.state.Swap(next)
 	s.deny.reset()
 	if s.serving != nil {
-		next.start(s.serving, s.dial, lookupSystem)
+		next.start(s.serving, s.probeFrom, lookupSystem)
 	}
 	for _, d := range opened {
 		s.doors[d.endpoint] = d
@@ -42,6 +45,9 @@ func (s *Server) Apply(cfg Config) error {
 		}
 	}
 	old.stop(next)
+	if err := s.pools.keep(next); err != nil {
+		s.log.Warn("pool not undone", "cause", err)
+	}
 	return nil
 }
 

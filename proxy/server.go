@@ -27,6 +27,7 @@ type Server struct {
 	deny  *denyLog
 
 	mu      sync.Mutex // guards the fields below, and lets one Apply at a time
+	pools   poolSet
 	doors   map[endpoint]*door
 	serving context.Context // of Serve; nil before
 	ended   bool            // no door may be opened any more
@@ -45,6 +46,7 @@ func New(cfg Config) (*Server, error) {
 		stats: newCounters(),
 		deny:  newDenyLog(log),
 		doors: map[endpoint]*door{},
+		pools: poolSet{log: log, open: map[string]*openPool{}},
 	}
 	st, err := s.build(cfg)
 	if err != nil {
@@ -61,9 +63,13 @@ func New(cfg Config) (*Server, error) {
 func (s *Server) Listen() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	opened, err := s.open(s.state.Load())
+	st := s.state.Load()
+	if err := s.pools.prepare(st); err != nil {
+		return errors.Join(err, s.pools.close())
+	}
+	opened, err := s.open(st)
 	if err != nil {
-		return err
+		return errors.Join(err, s.pools.close())
 	}
 	for _, d := range opened {
 		s.doors[d.endpoint] = d
@@ -115,7 +121,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	s.pipe = engine
 	s.serving = running
 	s.web.start(running)
-	s.state.Load().start(running, s.dial, lookupSystem)
+	s.state.Load().start(running, s.probeFrom, lookupSystem)
 	for _, d := range s.doors {
 		s.run(d)
 	}
@@ -128,7 +134,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	stop()
 	s.pipe.Close()
 	s.state.Load().stop(nil)
-	return nil
+	return s.closePools()
 }
 
 // run starts the accept loop of d. s.mu is held.
@@ -144,7 +150,22 @@ func (s *Server) run(d *door) {
 // called at any time and any number of times.
 func (s *Server) Close() error {
 	s.closeDoors()
-	return nil
+	if s.served() {
+		return nil // Serve closes the rest
+	}
+	return s.closePools()
+}
+
+func (s *Server) served() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.serving != nil
+}
+
+func (s *Server) closePools() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pools.close()
 }
 
 func (s *Server) closeDoors() {
@@ -163,7 +184,7 @@ func (s *Server) drain() {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	s.web.shutdown(ctx)
+	s.web.shutdown()
 	if cut := s.conns.drain(ctx); cut > 0 {
 		s.log.Warn("connections cut at the stop", "connections", cut, "waited", time.Since(began).Round(time.Millisecond))
 	}
@@ -215,7 +236,15 @@ type endpoint struct {
 
 func (e endpoint) String() string { return e.network + "/" + e.addr.String() }
 
-// dial connects to a backend for this machine's own purposes.
-func (s *Server) dial(ctx context.Context, to netip.AddrPort) (*net.TCPConn, error) {
-	return s.state.Load().guard.dialTCP(ctx, to, source{})
+// probeFrom gives what connects to backends for checks: from the address of a
+// pool that is nobody's, or from this machine's own.
+func (s *Server) probeFrom(poolName string) dialFunc {
+	return func(ctx context.Context, to netip.AddrPort) (*net.TCPConn, error) {
+		st := s.state.Load()
+		from := source{}
+		if p := st.pools[poolName]; p != nil {
+			from.addr = p.Probe()
+		}
+		return st.guard.dialTCP(ctx, to, from)
+	}
 }

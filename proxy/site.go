@@ -1,244 +1,175 @@
 package proxy
 
 import (
-	"context"
 	"errors"
-	"log/slog"
+	"fmt"
 	"math"
-	"net"
-	"net/http"
-	"net/http/httputil"
 	"strconv"
-	"sync"
 	"time"
 
 	"genkan/acl"
+	"genkan/proxy/exchange"
+	"genkan/proxy/http1"
 	"genkan/proxy/message"
+	"genkan/proxy/pool"
 	"genkan/proxy/web"
 )
 
-// A webEngine serves the sites over HTTP/1.1, on net/http. What it decides is
-// in package web and in judge.go.
-type webEngine struct {
-	server *Server
-	http   *http.Server
-	queue  *connQueue
-	done   sync.WaitGroup
+// A visit is one client's connection to the sites of a listener: the policy
+// by which package exchange handles its requests.
+type visit struct {
+	*arrival
+	sites *webEngine
 }
 
-type arrivalKey struct{} // of the context: the *arrival of a request
-type requestKey struct{} // of the context: the *request
-
-// A request is one HTTP request on its way.
-type request struct {
-	arrival *arrival
+// A call is one request on its way: the note that Decide leaves for Done.
+type call struct {
+	visit   *visit
 	site    *site
 	client  acl.Addr
+	verdict acl.Verdict
 	began   time.Time
+
+	source source
+	pooled *pool.Lease // nil: source is not of a pool
+
+	lease   *lease
+	tried   []*member
+	errs    []error
+	dialled time.Time // the present try
+	refused error     // the pool has no address for the client
 }
 
-func newWebEngine(s *Server, t Timeouts) *webEngine {
-	w := &webEngine{server: s, queue: newConnQueue()}
-	w.http = &http.Server{
-		Handler:           w,
-		ReadHeaderTimeout: t.Header,
-		ReadTimeout:       t.Request,
-		WriteTimeout:      t.Request,
-		IdleTimeout:       t.KeepIdle,
-		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
-		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, arrivalKey{}, c.(*webConn).arrival)
-		},
-	}
-	return w
-}
-
-func (w *webEngine) start(ctx context.Context) {
-	w.http.BaseContext = func(net.Listener) context.Context { return ctx }
-	w.done.Go(func() { w.http.Serve(w.queue) })
-}
-
-// take gives an arrival to the engine.
-func (w *webEngine) take(a *arrival) {
-	c := &webConn{Conn: a.conn, arrival: a, stream: &stream{client: a.addr()}}
-	c.stream.cutWith(func() { reset(a.conn) })
-	a.server.conns.add(c.stream)
-	if !w.queue.put(c) {
-		c.Close()
-	}
-}
-
-// shutdown lets requests finish until ctx ends.
-func (w *webEngine) shutdown(ctx context.Context) { w.http.Shutdown(ctx) }
-
-// close cuts what is left.
-func (w *webEngine) close() {
-	w.http.Close()
-	w.queue.Close()
-	w.done.Wait()
-	for _, one := range w.server.state.Load().sites {
-		one.transport.CloseIdleConnections()
-	}
-}
-
-// ServeHTTP routes one request, judges it and passes it on.
-func (w *webEngine) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
-	a := r.Context().Value(arrivalKey{}).(*arrival)
-	if status, why := refuseRequest(r); status != 0 {
-		w.answer(rw, status, why)
-		return
-	}
-	st := w.server.state.Load() // rules of this moment, not of the connection's
-	svc := st.services[a.door.endpoint]
-	host, err := hostOf(r)
-	if err != nil {
-		w.answer(rw, http.StatusBadRequest, err.Error())
-		return
-	}
+// Decide finds the site of a request, judges the client, tells the backend
+// who it is, and chooses the backend.
+func (v *visit) Decide(r *message.Request) exchange.Decision {
+	st := v.server.state.Load() // rules of this moment, not of the connection's
 	var one *site
-	if svc != nil {
-		one, _ = svc.sites.Find(host)
+	if svc := st.services[v.door.endpoint]; svc != nil {
+		one, _ = svc.sites.Find(r.Authority.Host)
 	}
 	if one == nil {
-		w.answer(rw, http.StatusMisdirectedRequest, "no such site here")
-		return
+		return exchange.Decision{Status: 421, Text: message.StatusText(421) + ": no such site here\n"}
 	}
-	req := &request{arrival: a, site: one, client: a.addr(), began: time.Now()}
-	v := w.server.judge(one.gateway, acl.Client{Addr: req.client, Tunnel: a.tunnel})
-	defer v.Release()
-	if !v.Allow {
-		w.deny(rw, v)
-		return
+	c := &call{visit: v, site: one, client: r.Source.Client.Addr, began: time.Now()}
+	c.verdict = v.server.judge(one.gateway, r.Source.Client)
+	if !c.verdict.Allow {
+		return c.deny()
 	}
-	r = r.WithContext(context.WithValue(r.Context(), requestKey{}, req))
-	one.proxy.ServeHTTP(rw, r)
+	if err := c.prepare(st, r); err != nil {
+		c.refused = err
+		return exchange.Decision{Status: 503, Note: c}
+	}
+	return c.send()
 }
 
-// refuseRequest finds what must not go on, whatever the site. Framing faults
-// are net/http's to find; it misses some, which no handler can see.
-func refuseRequest(r *http.Request) (status int, why string) {
-	fields := 0
-	for _, values := range r.Header {
-		fields += len(values)
+// prepare finds the address that the backend sees and tells it who the
+// client is.
+func (c *call) prepare(st *state, r *message.Request) (err error) {
+	one := c.site
+	if c.source, c.pooled, err = st.sourceOf(one.Source, one.Pool, c.client); err != nil {
+		return err
 	}
-	switch {
-	case r.Method == http.MethodConnect:
-		// A tunnel past every rule, and on a reused backend connection other
-		// clients' answers (Traefik CVE-2026-71324).
-		return http.StatusMethodNotAllowed, "CONNECT is not served"
-	case fields > 200:
-		return http.StatusRequestHeaderFieldsTooLarge, "more than 200 header fields"
-	case r.RequestURI == "*" && r.Method == http.MethodOptions:
-		return 0, ""
+	id := web.Identity{Client: c.client, Scheme: "http", Host: r.Authority.Text}
+	if r.Source.TLS {
+		id.Scheme = "https"
 	}
-	path := r.RequestURI
-	if path == "" || path[0] != '/' {
-		authority, rest, err := message.SplitAbsolute(path)
-		if err == nil {
-			_, err = message.ParseAuthority(authority)
+	if one.pseudo && !c.client.Is4() {
+		if c.pooled == nil {
+			if c.pooled, err = st.lease(one.Pool, c.client); err != nil {
+				return err
+			}
 		}
-		if err != nil {
-			return http.StatusBadRequest, err.Error()
-		}
-		path = rest
+		id.Pseudo = acl.AddrFrom(c.pooled.Addr)
 	}
-	if path != "" {
-		if err := message.CheckPath(path); err != nil {
-			return http.StatusBadRequest, err.Error()
-		}
+	// What the client claims goes, what we know comes. Hop-by-hop fields went
+	// before, so "Connection: X-Forwarded-For" takes nothing of ours away.
+	r.Header.DelFunc(one.isClaim)
+	for _, f := range id.Fields(one.Announce, one.PseudoHeader) {
+		r.Header.Add(f.Name, f.Value)
 	}
-	return 0, ""
-}
-
-// hostOf gives the name that routes: HTTP/1.0 may have none.
-func hostOf(r *http.Request) (string, error) {
-	if r.Host == "" {
-		return "", nil
-	}
-	authority, err := message.ParseAuthority(r.Host)
-	return authority.Host, err
-}
-
-func (w *webEngine) answer(rw http.ResponseWriter, status int, why string) {
-	rw.Header().Set("Connection", "close")
-	http.Error(rw, http.StatusText(status)+": "+why, status)
+	return nil
 }
 
 // deny answers what the rules refuse. The rule is in our log, not in theirs.
-func (w *webEngine) deny(rw http.ResponseWriter, v acl.Verdict) {
-	status := v.Status
-	if status == 0 {
-		status = http.StatusForbidden
+func (c *call) deny() exchange.Decision {
+	d := exchange.Decision{Status: c.verdict.Status, Note: c}
+	if after := c.verdict.RetryAfter; after > 0 {
+		d.Header.Add("Retry-After", strconv.Itoa(int(math.Ceil(after.Seconds()))))
 	}
-	if v.RetryAfter > 0 {
-		rw.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(v.RetryAfter.Seconds()))))
-	}
-	http.Error(rw, http.StatusText(status), status)
+	return d
 }
 
-// connect makes what passes requests on to the backends of one.
-func (one *site) connect(s *Server) {
-	one.transport = &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			req := ctx.Value(requestKey{}).(*request)
-			conn, l, err := one.group.connect(ctx, req.client, s.dial)
-			if err != nil {
-				return nil, err
-			}
-			return &leasedConn{TCPConn: conn, lease: l}, nil
-		},
-		DisableCompression:    true,
-		MaxIdleConnsPerHost:   64,
-		IdleConnTimeout:       30 * time.Second,
-		ExpectContinueTimeout: time.Second,
+// send chooses the backend.
+func (c *call) send() exchange.Decision {
+	to, ok := c.pick()
+	if !ok {
+		return exchange.Decision{Status: 502, Note: c}
 	}
-	one.proxy = &httputil.ReverseProxy{
-		Rewrite:       one.rewrite,
-		Transport:     one.transport,
-		FlushInterval: -1,
-		ErrorLog:      slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
-		ErrorHandler:  func(rw http.ResponseWriter, r *http.Request, err error) { s.web.failed(rw, r, err) },
+	return exchange.Decision{To: to, Next: c.next, Note: c}
+}
+
+// pick takes a backend that was not tried yet.
+func (c *call) pick() (http1.Target, bool) {
+	l, err := c.site.group.pick(c.client, c.tried)
+	if err != nil {
+		c.errs = append(c.errs, err)
+		return http1.Target{}, false
+	}
+	c.lease, c.dialled = l, time.Now()
+	return http1.Target{Addr: l.addr, Source: c.source.addr, Transparent: c.source.transparent}, true
+}
+
+// next gives another backend after one could not be connected to.
+func (c *call) next(_ http1.Target, err error) (http1.Target, bool) {
+	var e *http1.Error
+	if errors.As(err, &e) {
+		err = e.Err
+	}
+	c.errs = append(c.errs, fmt.Errorf("backend %s: %w after %s", c.lease.text, cause(err), since(c.dialled)))
+	c.tried = append(c.tried, c.lease.member)
+	c.lease.done()
+	c.site.group.failed(c.lease.member, err)
+	c.lease = nil
+	if len(c.tried) == len(c.site.group.members) {
+		return http1.Target{}, false
+	}
+	return c.pick()
+}
+
+// Done ends a request: it was answered, or the client has gone.
+func (v *visit) Done(_ *message.Request, d exchange.Decision, res exchange.Result) {
+	c, ok := d.Note.(*call)
+	if !ok {
+		return
+	}
+	c.verdict.Release()
+	if c.pooled != nil {
+		c.pooled.Release()
+	}
+	if c.lease != nil {
+		c.lease.succeeded()
+		c.lease.done()
+	}
+	switch {
+	case !c.verdict.Allow || res.Fault == http1.FaultClient || res.Fault == http1.FaultAborted:
+	case c.refused != nil:
+		c.site.count.failed.Add(1)
+		v.server.deny.note("denied", c.site.kind, c.site.name, c.client, acl.Verdict{Why: c.refused.Error()})
+	case c.lease == nil:
+		c.fail("no backend", joinOnLine(c.errs))
+	case res.Fault != 0:
+		c.fail("no answer", res.Err)
+	case res.Err != nil:
+		v.server.log.Info("answer cut", "site", c.site.Name, "client", c.client, "sent", res.Sent, "cause", res.Err)
 	}
 }
 
-// rewrite makes the backend's request. ReverseProxy has removed hop-by-hop
-// fields before, so a client's "Connection: X-Forwarded-For" takes nothing of
-// ours away.
-func (one *site) rewrite(pr *httputil.ProxyRequest) {
-	req := pr.In.Context().Value(requestKey{}).(*request)
-	out := pr.Out
-	out.URL.Scheme, out.URL.Host = "http", "backend"
-	out.URL.RawQuery = pr.In.URL.RawQuery
-	out.Host = pr.In.Host
-	out.Trailer = nil
-	for name := range out.Header {
-		if web.Claims(name) || web.SameField(name, one.PseudoHeader) {
-			delete(out.Header, name)
-		}
-	}
-	// "h2c" would be a tunnel past every rule (Traefik CVE-2026-88008).
-	if upgrade := out.Header.Get("Upgrade"); upgrade != "" && !message.EqualFold(upgrade, "websocket") {
-		out.Header.Del("Upgrade")
-		out.Header.Del("Connection")
-	}
-	id := web.Identity{Client: req.client, Scheme: "http", Host: pr.In.Host}
-	for _, f := range id.Fields(one.Announce, one.PseudoHeader) {
-		out.Header.Set(f.Name, f.Value)
-	}
+func (c *call) fail(message string, err error) {
+	c.site.count.failed.Add(1)
+	c.visit.server.log.Warn(message, "site", c.site.Name, "client", c.client, "cause", err, "waited", since(c.began))
 }
 
-// failed answers a request that no backend took.
-func (w *webEngine) failed(rw http.ResponseWriter, r *http.Request, err error) {
-	req := r.Context().Value(requestKey{}).(*request)
-	if r.Context().Err() != nil {
-		return // the client has gone: nobody to tell
-	}
-	req.site.count.failed.Add(1)
-	w.server.log.Warn("no backend", "site", req.site.Name, "client", req.client, "cause", err, "waited", since(req.began))
-	status := http.StatusBadGateway
-	if netErr := net.Error(nil); errors.As(err, &netErr) && netErr.Timeout() {
-		status = http.StatusGatewayTimeout
-	}
-	http.Error(rw, http.StatusText(status), status)
+func (one *site) isClaim(name string) bool {
+	return web.Claims(name) || web.SameField(name, one.PseudoHeader)
 }

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/http"
-	"net/http/httputil"
 	"net/netip"
 	"slices"
 	"strings"
@@ -15,6 +13,7 @@ import (
 
 	"genkan/acl"
 	"genkan/proxy/message"
+	"genkan/proxy/pool"
 	"genkan/proxy/web"
 )
 
@@ -31,6 +30,7 @@ type state struct {
 	sites    map[string]*site
 	forwards map[string]*forward
 	groups   map[groupID]*group
+	pools    map[string]*pool.Pool // open ones; set by poolSet.prepare
 }
 
 // A service is what stands behind one socket: sites by Host, forwards by SNI,
@@ -47,9 +47,8 @@ type service struct {
 type site struct {
 	Site
 	gateway
-	group     *group
-	transport *http.Transport
-	proxy     *httputil.ReverseProxy
+	group  *group
+	pseudo bool // "pseudo-ipv4" is announced
 }
 
 // A forward is a Forward made ready. With a port range, each of its groups is
@@ -91,6 +90,7 @@ func (s *Server) build(cfg Config) (*state, error) {
 		st.addListener(l, &errs)
 	}
 	st.addGuard(&errs)
+	st.checkPools(&errs)
 	if err := errs.join(); err != nil {
 		return nil, err
 	}
@@ -124,16 +124,23 @@ func (st *state) addSite(c Site, s *Server, errs *faults) {
 	if c.Announce == nil {
 		c.Announce = []string{"x-forwarded-for"}
 	}
+	if c.Pool == "" {
+		c.Pool = "default"
+	}
 	if c.PseudoHeader == "" {
 		c.PseudoHeader = "Pseudo-IPv4"
 	}
 	errs.add(place, checkAnnounce(c.Announce, "x-forwarded-for", "forwarded", "x-real-ip", "pseudo-ipv4"))
 	errs.add(place, c.Trust.check())
-	one := &site{Site: c, gateway: gateway{"site", c.Name, c.Access, c.Shadow, s.stats.of("site", c.Name)}}
+	one := &site{
+		Site:    c,
+		gateway: gateway{"site", c.Name, c.Access, c.Shadow, s.stats.of("site", c.Name)},
+		pseudo:  slices.Contains(c.Announce, "pseudo-ipv4"),
+	}
 	config, err := st.groupOf("site", c.Name, c.To, c.Balance, c.Check, c.MaxConns)
 	errs.add(place, err)
+	config.probes(c.Source, c.Pool)
 	one.group = st.takeGroup(config, s)
-	one.connect(s)
 	st.sites[c.Name] = one
 	for _, l := range c.Listen {
 		if l.Network != "tcp" {
@@ -178,6 +185,9 @@ func (st *state) addForward(c Forward, s *Server, errs *faults) {
 		errs.add(place, errors.New("the name is given twice"))
 		return
 	}
+	if c.Pool == "" {
+		c.Pool = "default"
+	}
 	errs.add(place, checkAnnounce(c.Announce, "proxy-v1", "proxy-v2"))
 	one := &forward{Forward: c, gateway: gateway{"forward", c.Name, c.Access, c.Shadow, s.stats.of("forward", c.Name)}}
 	if one.Idle == 0 {
@@ -188,6 +198,7 @@ func (st *state) addForward(c Forward, s *Server, errs *faults) {
 	}
 	config, err := st.groupOf("forward", c.Name, c.To, c.Balance, c.Check, c.MaxConns)
 	errs.add(place, err)
+	config.probes(c.Source, c.Pool)
 	span := uint16(0)
 	for _, l := range c.Listen {
 		span = max(span, l.PortEnd-l.Port)
@@ -319,9 +330,9 @@ func (st *state) sortedGroups() []*group {
 }
 
 // start starts what the groups do by themselves; those taken over go on.
-func (st *state) start(ctx context.Context, dial dialFunc, lookup lookupFunc) {
+func (st *state) start(ctx context.Context, dial func(pool string) dialFunc, lookup lookupFunc) {
 	for _, g := range st.groups {
-		g.start(ctx, dial, lookup)
+		g.start(ctx, dial(g.config.probeFrom), lookup)
 	}
 }
 

@@ -319,3 +319,19 @@ func ipv4Number(addr netip.Addr) uint32 {
 	b := addr.As4()
 	return binary.BigEndian.Uint32(b[:])
 }
+
+// Adjust changes the limits of the pool to those of config; name and prefix
+// stay as they are.
+func (p *Pool) Adjust(config Config) error {
+	config.Prefix = p.config.Prefix
+	if err := config.fill(); err != nil {
+		return err
+	}
+	if config.Per48 == 0 {
+		config.Per48 = max(16, p.size/64)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.config.Quarantine, p.config.Per48, p.config.Domain = config.Quarantine, config.Per48, config.Domain
+	return nil
+}
