@@ -165,12 +165,20 @@ func (c *Checker) icmp6(in, b []byte, first bool) Reason {
 	return Pass
 }
 
-// linkOnly reports whether an ICMPv6 type has a meaning on a link only: MLD, ND
-// and its inverse, router renumbering, SEND, multicast router discovery.
+// linkOnlyTypes are the ranges of ICMPv6 types that have a meaning on a link
+// only: MLD, ND, router renumbering; inverse ND, MLDv2; SEND; multicast router
+// discovery.
+var linkOnlyTypes = [][2]byte{{130, 138}, {141, 143}, {148, 149}, {151, 153}}
+
+// LinkOnly returns the ranges of ICMPv6 types that are NeighborDiscovery, for
+// generating programs. Do not modify it.
+func LinkOnly() [][2]byte { return linkOnlyTypes }
+
 func linkOnly(typ byte) bool {
-	switch {
-	case typ >= 130 && typ <= 138, typ >= 141 && typ <= 143, typ == 148, typ == 149, typ >= 151 && typ <= 153:
-		return true
+	for _, r := range linkOnlyTypes {
+		if typ >= r[0] && typ <= r[1] {
+			return true
+		}
 	}
 	return false
 }
