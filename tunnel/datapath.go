@@ -37,18 +37,13 @@ type site struct {
 
 // newDatapath returns a datapath by its name.
 func newDatapath(name string) datapath {
-	if name == DatapathKernel {
+	switch name {
+	case DatapathKernel:
 		return &kernel{}
+	case DatapathEBPF:
+		return &ebpf{}
 	}
 	return &userspace{}
-}
-
-// candidates are the datapaths to try for a configuration, best first.
-func candidates(configured string) []string {
-	if configured != DatapathAuto {
-		return []string{configured}
-	}
-	return []string{DatapathKernel, DatapathUserspace}
 }
 
 // linkParams describes the interface that a datapath makes, in ip(8)'s words,
@@ -115,8 +110,8 @@ func (u *userspace) count(st *Status) {
 		return
 	}
 	c := &u.dev.Count
-	st.Received = Count{Packets: c.RxPackets.Load(), Bytes: c.RxBytes.Load()}
-	st.Sent = Count{Packets: c.TxPackets.Load(), Bytes: c.TxBytes.Load()}
+	st.Received.add(Count{Packets: c.RxPackets.Load(), Bytes: c.RxBytes.Load()})
+	st.Sent.add(Count{Packets: c.TxPackets.Load(), Bytes: c.TxBytes.Load()})
 	for reason, n := range c.Drops() {
 		st.Drops[reason] += n
 	}

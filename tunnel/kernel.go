@@ -59,8 +59,8 @@ func (k *kernel) count(st *Status) {
 		return
 	}
 	n := link.Attrs().Statistics
-	st.Received = Count{Packets: n.RxPackets, Bytes: n.RxBytes}
-	st.Sent = Count{Packets: n.TxPackets, Bytes: n.TxBytes}
+	st.Received.add(Count{Packets: n.RxPackets, Bytes: n.RxBytes})
+	st.Sent.add(Count{Packets: n.TxPackets, Bytes: n.TxBytes})
 	// sit counts spoofed sources as errors, ECN's among the frame errors.
 	for reason, n := range map[string]uint64{"src-spoof": n.RxErrors - n.RxFrameErrors, "ecn": n.RxFrameErrors, "tx-unreachable": n.TxCarrierErrors} {
 		if n > 0 {

@@ -22,7 +22,11 @@ func (s site) steps(datapath string) ([]step, error) {
 	conf := func(key, value string) step {
 		return step{Op: opSysctl, Link: name, Key: "net/ipv6/conf/" + name + "/" + key, Value: value}
 	}
-	steps := []step{
+	var steps []step
+	if dir := s.pinDir(); datapath == DatapathEBPF && dir != "" {
+		steps = append(steps, step{Op: opPrograms, Link: name, Params: dir})
+	}
+	steps = append(steps, []step{
 		{Op: opLink, Link: name, Params: linkParams(datapath, s)},
 		// A router advertisement through the tunnel is an attack (RFC 4891 §4).
 		conf("disable_ipv6", "0"), conf("accept_ra", "0"), conf("autoconf", "0"),
@@ -140,12 +144,21 @@ func (s site) filterConfig(datapath string, ports []Port) filter.Config {
 		fc.Domain = c.Prefix.Masked()
 	}
 	if datapath == DatapathKernel {
-		fc.Kernel = &filter.Kernel{Local: s.place.Local, Relays: c.Relays, Domain: fc.Domain, Rules: s.check.Rules(), MTU: s.mtu}
-		if c.Kind == Kind6in4 {
-			fc.Kernel.Relays = []netip.Addr{c.Remote}
-		}
+		fc.Kernel = &filter.Kernel{Local: s.place.Local, Relays: c.trusted(), Domain: fc.Domain, Rules: s.check.Rules(), MTU: s.mtu}
 	}
 	return fc
+}
+
+// trusted are the IPv4 addresses from which sources outside of the 6rd domain
+// are believed.
+func (c Config) trusted() []netip.Addr {
+	switch {
+	case c.Kind == Kind6in4:
+		return []netip.Addr{c.Remote}
+	case c.Role == RoleRelay:
+		return nil
+	}
+	return c.Relays
 }
 
 func filterPorts(ports []Port) []filter.Port {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"slices"
@@ -32,6 +33,9 @@ type Tunnel struct {
 	fallback []string
 	remade   uint64
 	closed   bool
+	// What datapaths and filters that are gone had counted.
+	past           map[string]uint64
+	received, sent Count
 }
 
 // Up brings the tunnel up: interface, address, routes, filter. ctx bounds the
@@ -43,7 +47,7 @@ func Up(ctx context.Context, cfg Config) (*Tunnel, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	t := &Tunnel{cfg: cfg.withDefaults(), changes: make(chan Change, 1)}
+	t := &Tunnel{cfg: cfg.withDefaults(), changes: make(chan Change, 1), past: map[string]uint64{}}
 	var err error
 	if t.ns, err = currentNamespace(); err != nil {
 		return nil, err
@@ -91,7 +95,8 @@ func (t *Tunnel) build(ctx context.Context) error {
 		return err
 	}
 	t.fallback = nil
-	for _, name := range candidates(t.cfg.Datapath) {
+	all := t.candidates()
+	for i, name := range all {
 		steps, err := s.steps(name)
 		if err != nil {
 			return err
@@ -106,7 +111,7 @@ func (t *Tunnel) build(ctx context.Context) error {
 		}
 		err = errors.Join(err, t.dp.close(false))
 		t.dp = nil
-		if t.cfg.Datapath != DatapathAuto || name == DatapathUserspace {
+		if i == len(all)-1 {
 			return err
 		}
 		reason := name + ": " + strings.TrimPrefix(err.Error(), "tunnel: ")
@@ -114,6 +119,19 @@ func (t *Tunnel) build(ctx context.Context) error {
 		t.cfg.Log.Info("tunnel: datapath passed over", "datapath", name, "err", err)
 	}
 	return errors.New("tunnel: no datapath")
+}
+
+// candidates are the datapaths to try, best first. One that works is not
+// changed for another while it does.
+func (t *Tunnel) candidates() []string {
+	if t.cfg.Datapath != DatapathAuto {
+		return []string{t.cfg.Datapath}
+	}
+	all := []string{DatapathKernel, DatapathEBPF, DatapathUserspace}
+	if t.site.check == nil {
+		return all
+	}
+	return append([]string{t.name}, slices.DeleteFunc(all, func(n string) bool { return n == t.name })...)
 }
 
 // survey looks where the tunnel stands and what it has to be.
@@ -243,12 +261,6 @@ func (t *Tunnel) SetPorts(ports []Port) error {
 	return nil
 }
 
-// Serve moves packets and watches over what Up made until ctx ends, which is
-// no error. It may be called once.
-func (t *Tunnel) Serve(ctx context.Context) error {
-	return t.dp.serve(ctx)
-}
-
 // Changes delivers each change of our address. Only the newest is kept for a
 // slow reader. The channel is never closed.
 func (t *Tunnel) Changes() <-chan Change { return t.changes }
@@ -262,7 +274,7 @@ func (t *Tunnel) Status() Status {
 		Datapath: t.name, Fallback: slices.Clone(t.fallback),
 		Local: t.site.place.Local, Delegated: t.site.place.Delegated, Address: t.site.place.Address,
 		Relays: slices.Clone(t.cfg.Relays), MTU: t.site.mtu, Expose: t.cfg.Expose, Filter: "none",
-		Ports: slices.Clone(t.ports), Since: t.state.Since, Remade: t.remade, Drops: map[string]uint64{},
+		Ports: slices.Clone(t.ports), Since: t.state.Since, Remade: t.remade, Drops: maps.Clone(t.past),
 	}
 	if t.closed {
 		return st
@@ -274,13 +286,17 @@ func (t *Tunnel) Status() Status {
 		}
 	}
 	_ = t.ns.do(func() error { // counters that cannot be read are absent
-		t.dp.count(&st)
+		if t.dp != nil {
+			t.dp.count(&st)
+		}
 		counts, err := filter.Counters(t.cfg.Interface)
 		for reason, n := range counts {
 			st.Drops[reason] += n
 		}
 		return err
 	})
+	st.Received.add(t.received)
+	st.Sent.add(t.sent)
 	return st
 }
 
@@ -301,13 +317,20 @@ func (t *Tunnel) end(leave bool) error {
 	t.closed = true
 	err := t.ns.do(func() error {
 		if leave {
-			return errors.Join(t.dp.close(true), t.file.unlock())
+			return errors.Join(t.closeDatapath(true), t.file.unlock())
 		}
-		err := errors.Join(t.takeBack(nil), t.dp.close(false))
+		err := errors.Join(t.takeBack(nil), t.closeDatapath(false))
 		if err != nil {
 			return errors.Join(err, t.file.unlock())
 		}
 		return t.file.remove()
 	})
 	return errors.Join(err, t.ns.close())
+}
+
+func (t *Tunnel) closeDatapath(leave bool) error {
+	if t.dp == nil {
+		return nil
+	}
+	return t.dp.close(leave)
 }

@@ -195,6 +195,17 @@ func Counters(iface string) (map[string]uint64, error) {
 	return counts, nil
 }
 
+// Stands reports whether the table of a tunnel interface is there, as far as
+// that can be seen.
+func Stands(iface string) bool {
+	conn, err := nftables.New()
+	if err != nil {
+		return true
+	}
+	tables, err := conn.ListTablesOfFamily(nftables.TableFamilyIPv6)
+	return err != nil || slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == TableName(iface) })
+}
+
 func addCounter(counts map[string]uint64, r *nftables.Rule) {
 	reason, ok := userdata.GetString(r.UserData, userdata.TypeComment)
 	if !ok {

@@ -1,0 +1,238 @@
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"genkan/tunnel/filter"
+)
+
+const (
+	// settle is how long a burst of changes may go on before we look.
+	settle = 100 * time.Millisecond
+	// patrol is how often we look though nothing was heard: netlink drops
+	// messages when its queue is full.
+	patrol = 2 * time.Second
+)
+
+// Serve moves packets and watches over what Up made until ctx ends, which is
+// no error. It may be called once.
+//
+// What somebody else deletes is made again; when our IPv4 address changes, the
+// prefix, the address, the routes and the filter change together, and Changes
+// says so.
+func (t *Tunnel) Serve(ctx context.Context) error {
+	events, stop, err := t.watch()
+	if err != nil {
+		return err
+	}
+	defer stop()
+	for ctx.Err() == nil {
+		err := t.serveUntilBroken(ctx, events)
+		if ctx.Err() != nil {
+			return err
+		}
+		t.cfg.Log.Warn("tunnel: to be made again", "interface", t.cfg.Interface, "cause", err)
+		for wait := settle; ctx.Err() == nil; wait = min(2*wait, patrol) {
+			if err = t.rebuild(ctx); err == nil {
+				break
+			}
+			t.cfg.Log.Error("tunnel: could not be made again, tries on", "interface", t.cfg.Interface, "err", err)
+			pause(ctx, wait)
+		}
+	}
+	return nil
+}
+
+// serveUntilBroken runs the datapath until ctx ends, it fails, or what stands
+// is not what should. The error says which.
+func (t *Tunnel) serveUntilBroken(ctx context.Context, events <-chan struct{}) error {
+	ctx, cancel := context.WithCancel(ctx)
+	served := make(chan error, 1)
+	t.mu.Lock()
+	dp := t.dp
+	t.mu.Unlock()
+	go func() { served <- dp.serve(ctx) }()
+	tick := time.NewTicker(patrol)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-served:
+			cancel()
+			return err
+		case <-events:
+			pause(ctx, settle)
+		case <-tick.C:
+		}
+		if err := t.broken(); err != nil && ctx.Err() == nil {
+			cancel()
+			return errors.Join(err, <-served)
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// broken says what is not as it should be, nil if nothing.
+func (t *Tunnel) broken() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.ns.do(func() error {
+		if now, err := t.cfg.find(); err == nil && !now.same(t.site.place) {
+			return fmt.Errorf("IPv4 address %s by %s, was %s by %s", now.Local, now.Uplink, t.site.place.Local, t.site.place.Uplink)
+		} // else no IPv4 for now: what stands may stand
+		for i := range t.state.Steps {
+			if st := &t.state.Steps[i]; !st.stands() && !t.waived(st) {
+				return fmt.Errorf("gone: %s", st)
+			}
+		}
+		return nil
+	})
+}
+
+// waived reports whether the step is one that may fail: a filter that nothing
+// asked for.
+func (t *Tunnel) waived(s *step) bool { return s.Op == opFilter && t.filter == nil }
+
+func (p place) same(q place) bool {
+	return p.Local == q.Local && p.Uplink == q.Uplink && p.UplinkMTU == q.UplinkMTU && slices.Equal(p.Broadcasts, q.Broadcasts)
+}
+
+// rebuild makes what is missing, or the tunnel of another address.
+func (t *Tunnel) rebuild(ctx context.Context) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.ns.do(func() error {
+		if counts, err := filter.Counters(t.cfg.Interface); err == nil {
+			for reason, n := range counts {
+				t.past[reason] += n
+			}
+		}
+		was := t.site.place
+		if link := (step{Op: opLink, Link: t.cfg.Interface}); !link.stands() && t.dp != nil {
+			// What is left of it is of no use any more.
+			_ = t.dp.close(false)
+			t.keep(t.dp)
+			t.dp = nil
+			t.remade++
+		}
+		if err := t.build(ctx); err != nil {
+			return err
+		}
+		p := t.site.place
+		t.cfg.Log.Info("tunnel: made again", "interface", t.cfg.Interface, "datapath", t.name,
+			"local", p.Local, "address", p.Address, "delegated", p.Delegated)
+		if p.Address != was.Address || p.Local != was.Local {
+			t.announce(Change{Local: p.Local, Delegated: p.Delegated, Address: p.Address})
+		}
+		return nil
+	})
+}
+
+// keep adds what a datapath has counted to the past.
+func (t *Tunnel) keep(dp datapath) {
+	st := Status{Drops: map[string]uint64{}}
+	dp.count(&st)
+	t.received.add(st.Received)
+	t.sent.add(st.Sent)
+	for reason, n := range st.Drops {
+		t.past[reason] += n
+	}
+}
+
+func (c *Count) add(d Count) {
+	c.Packets += d.Packets
+	c.Bytes += d.Bytes
+}
+
+// announce puts the newest change into the channel, in place of one that
+// nobody has read.
+func (t *Tunnel) announce(c Change) {
+	for {
+		select {
+		case t.changes <- c:
+			return
+		default:
+		}
+		select {
+		case <-t.changes:
+		default:
+		}
+	}
+}
+
+// stands reports whether what the step made is there. Sysctls are not looked
+// at: the operator may have his reasons.
+func (s *step) stands() bool {
+	switch s.Op {
+	case opLink:
+		_, err := netlink.LinkByName(s.Link)
+		return err == nil
+	case opUp:
+		link, err := netlink.LinkByName(s.Link)
+		return err == nil && link.Attrs().RawFlags&unix.IFF_UP != 0 && fmt.Sprintf("mtu %d", link.Attrs().MTU) == s.Params
+	case opAddress:
+		return s.hasAddress()
+	case opRoute:
+		r, err := s.route()
+		return err == nil && s.isOurs(r)
+	case opFilter:
+		return filter.Stands(s.Link)
+	}
+	return true
+}
+
+func (s *step) hasAddress() bool {
+	link, err := netlink.LinkByName(s.Link)
+	if err != nil {
+		return false
+	}
+	addrs, err := netlink.AddrList(link, netlink.FAMILY_V6)
+	want := ipNet(s.Dst).String()
+	return err == nil && slices.ContainsFunc(addrs, func(a netlink.Addr) bool { return a.IPNet.String() == want })
+}
+
+// watch pokes the channel at each change of links, addresses and routes. It
+// holds one: more of them say no more.
+func (t *Tunnel) watch() (<-chan struct{}, func(), error) {
+	var socket *nl.NetlinkSocket
+	err := t.ns.do(func() (err error) {
+		socket, err = nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK,
+			unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV6_ROUTE)
+		return err
+	})
+	if err != nil {
+		return nil, nil, explain("watch the network", capAdmin, err)
+	}
+	events := make(chan struct{}, 1)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			_, _, err := socket.Receive()
+			select {
+			case events <- struct{}{}:
+			default:
+			}
+			if err != nil && !errors.Is(err, unix.ENOBUFS) && !errors.Is(err, unix.EINTR) {
+				return // closed; without netlink the patrol goes on
+			}
+		}
+	}()
+	return events, func() {
+		socket.Close()
+		<-ended
+	}, nil
+}
