@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"time"
@@ -75,13 +74,4 @@ func lookupA(ctx context.Context, name string, lookup lookupFunc) ([]netip.Addr,
 	}
 	slices.SortFunc(v4, netip.Addr.Compare)
 	return v4, ttl, nil
-}
-
-// lookupSystem asks the system's resolver, which does not tell the TTL.
-func lookupSystem(ctx context.Context, name string) ([]netip.Addr, time.Duration, error) {
-	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip4", name)
-	for i, addr := range addrs {
-		addrs[i] = addr.Unmap()
-	}
-	return addrs, 30 * time.Second, err
 }
