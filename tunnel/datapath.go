@@ -49,8 +49,11 @@ func newDatapath(name string) datapath {
 // linkParams describes the interface that a datapath makes, in ip(8)'s words,
 // with all that it depends on.
 func linkParams(name string, s site) string {
-	if name != DatapathKernel {
+	switch name {
+	case DatapathUserspace:
 		return "type tun mode tun vnet_hdr"
+	case DatapathEBPF:
+		return "type tun mode tun vnet_hdr" + programs + s.pinDir()
 	}
 	if s.cfg.Kind == Kind6in4 {
 		return fmt.Sprintf("type sit local %s remote %s ttl %d mtu %d", s.place.Local, s.cfg.Remote, s.cfg.TTL, s.mtu)

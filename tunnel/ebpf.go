@@ -74,7 +74,12 @@ func (s site) uplink() (netlink.Link, error) {
 	return link, nil
 }
 
-const outerHeader = 20
+const (
+	outerHeader = 20
+
+	// programs stands in a link's Params before the directory of the programs.
+	programs = ", eBPF programs in "
+)
 
 // pinDir is where the programs are pinned, so that they outlive this process;
 // "" where there is no bpffs. The network namespace is in its name, since a
@@ -92,7 +97,6 @@ func (s site) pinDir() string {
 	}
 	return ""
 }
-
 
 func (e *ebpf) count(st *Status) {
 	e.userspace.count(st)

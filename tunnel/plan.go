@@ -22,11 +22,7 @@ func (s site) steps(datapath string) ([]step, error) {
 	conf := func(key, value string) step {
 		return step{Op: opSysctl, Link: name, Key: "net/ipv6/conf/" + name + "/" + key, Value: value}
 	}
-	var steps []step
-	if dir := s.pinDir(); datapath == DatapathEBPF && dir != "" {
-		steps = append(steps, step{Op: opPrograms, Link: name, Params: dir})
-	}
-	steps = append(steps, []step{
+	steps := []step{
 		{Op: opLink, Link: name, Params: linkParams(datapath, s)},
 		// A router advertisement through the tunnel is an attack (RFC 4891 §4).
 		conf("disable_ipv6", "0"), conf("accept_ra", "0"), conf("autoconf", "0"),

@@ -10,6 +10,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"genkan/tunnel/bpf"
 	"genkan/tunnel/filter"
 )
 
@@ -112,7 +113,9 @@ func (s *step) undo() error {
 	var err error
 	switch s.Op {
 	case opLink:
-		err = s.deleteLink()
+		if err = s.removePrograms(); err == nil {
+			err = s.deleteLink()
+		}
 	case opSysctl:
 		if s.Old != "" {
 			err = os.WriteFile("/proc/sys/"+s.Key, []byte(s.Old), 0)
@@ -197,6 +200,14 @@ func (s *step) setSysctl() error {
 		s.Old = was
 	}
 	return os.WriteFile(path, []byte(s.Value), 0)
+}
+
+// removePrograms removes what a former process may have left pinned.
+func (s *step) removePrograms() error {
+	if _, dir, ok := strings.Cut(s.Params, programs); ok && dir != "" {
+		return bpf.Remove(dir)
+	}
+	return nil
 }
 
 func (s *step) deleteLink() error {

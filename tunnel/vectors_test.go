@@ -16,7 +16,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestVectors(t *testing.T) {
 	rows := tunneltest.LoadVectors(t, "ingress/testdata/tunnel-packets.tsv")
 	for name, cfg := range tunneltest.Configs() {
-		for _, datapath := range []string{tunnel.DatapathUserspace} {
+		for _, datapath := range []string{tunnel.DatapathUserspace, tunnel.DatapathEBPF} {
 			t.Run(name+"_"+datapath, func(t *testing.T) {
 				cfg.Datapath = datapath
 				j := tunneltest.NewJudge(t, cfg)
