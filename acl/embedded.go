@@ -3,53 +3,88 @@ package acl
 import (
 	"encoding/binary"
 	"net/netip"
-	"strconv"
-	"strings"
 )
 
-// An Embedding is an IPv4 address inside an IPv6 address.
-//
-// Mechanism is one of
-//
-//	nat64        RFC 6052: 64:ff9b::/96 and the operator's prefixes
-//	nat64-local  RFC 8215: 64:ff9b:1::/48, read as an RFC 6052 /48
-//	6to4         RFC 3056: 2002::/16
-//	teredo       RFC 4380: 2001::/32, the client, not the server
-//	siit         RFC 2765: ::ffff:0:a.b.c.d
-//	compat       RFC 4291 §2.5.5.1: ::a.b.c.d, but neither :: nor ::1
-//	6rd          RFC 5969: the domain of the Env
-//	isatap       RFC 5214: an interface identifier [02]00:5efe:a.b.c.d
-//
-// An IPv4-mapped address embeds nothing: it is IPv4.
+// An Embedding is an IPv4 address inside an IPv6 address. An IPv4-mapped
+// address embeds nothing: it is IPv4.
 type Embedding struct {
-	Mechanism string `json:"mechanism"`
-	IPv4      Addr   `json:"ipv4"`
+	Mechanism Mechanism `json:"mechanism"`
+	IPv4      Addr      `json:"ipv4"`
 }
 
 // String returns "mechanism:ipv4".
-func (e Embedding) String() string { return e.Mechanism + ":" + e.IPv4.String() }
+func (e Embedding) String() string { return e.Mechanism.String() + ":" + e.IPv4.String() }
+
+// A Mechanism is a way to put an IPv4 address into an IPv6 one. The zero
+// Mechanism is none.
+type Mechanism uint8
+
+// The mechanisms that deny rules look into.
+const (
+	NAT64      Mechanism = iota + 1 // RFC 6052: 64:ff9b::/96 and the operator's prefixes
+	NAT64Local                      // RFC 8215: 64:ff9b:1::/48, read as an RFC 6052 /48
+	SixToFour                       // RFC 3056: 2002::/16
+	Teredo                          // RFC 4380: 2001::/32, the client, not the server
+	SIIT                            // RFC 2765 §2.1: ::ffff:0:a.b.c.d
+	Compat                          // RFC 4291 §2.5.5.1: ::a.b.c.d, but neither :: nor ::1
+	SixRDomain                      // RFC 5969: the domain of the Env
+	ISATAP                          // RFC 5214 §6.1: an interface identifier [02]00:5efe:a.b.c.d
+)
+
+// String returns the name that rules and the address subcommand use.
+func (m Mechanism) String() string {
+	switch m {
+	case NAT64:
+		return "nat64"
+	case NAT64Local:
+		return "nat64-local"
+	case SixToFour:
+		return "6to4"
+	case Teredo:
+		return "teredo"
+	case SIIT:
+		return "siit"
+	case Compat:
+		return "compat"
+	case SixRDomain:
+		return "6rd"
+	case ISATAP:
+		return "isatap"
+	}
+	return "none"
+}
+
+// MarshalText returns String.
+func (m Mechanism) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 
 // Embeddings returns every IPv4 address inside a, the more specific prefix
 // first. An IPv4 address has none.
 func (env Env) Embeddings(a Addr) []Embedding {
 	var buf embeddings
-	insides{env.NAT64, env.SixRD}.of(a, &buf)
-	return append([]Embedding(nil), buf.at[:buf.n]...)
+	(&insides{env.NAT64, env.SixRD}).of(a, &buf)
+	var out []Embedding
+	for _, in := range buf.at[:buf.n] {
+		out = append(out, Embedding{in.by, addr4(in.v4)})
+	}
+	return out
 }
 
 // embeddings is what of fills without allocating. One address can be of the
 // operator's NAT64, of a well-known prefix, of the 6rd domain and ISATAP at
 // once, not more.
 type embeddings struct {
-	at [4]Embedding
+	at [4]inside
 	n  int
 }
 
-func (b *embeddings) add(mechanism string, v4 uint32) {
-	if b.n < len(b.at) {
-		b.at[b.n] = Embedding{mechanism, addr4(v4)}
-		b.n++
-	}
+type inside struct {
+	by Mechanism
+	v4 uint32
+}
+
+func (b *embeddings) add(by Mechanism, v4 uint32) {
+	b.at[b.n] = inside{by, v4}
+	b.n++
 }
 
 // insides knows the prefixes whose addresses have an IPv4 address inside,
@@ -60,24 +95,24 @@ type insides struct {
 }
 
 // of appends the embeddings of a to buf.
-func (in insides) of(a Addr, buf *embeddings) {
+func (in *insides) of(a Addr, buf *embeddings) {
 	if !a.Is6() {
 		return
 	}
 	ip := a.ip.As16()
 	for _, p := range in.nat64 {
 		if p.Contains(a) && nat64Length(p.p.Bits()) {
-			buf.add("nat64", rfc6052(ip, p.p.Bits()))
+			buf.add(NAT64, rfc6052(ip, p.p.Bits()))
 			break
 		}
 	}
 	wellKnown(ip, buf)
 	if v4, ok := in.sixrd.embedded(a); ok {
-		buf.add("6rd", v4)
+		buf.add(SixRDomain, v4)
 	}
 	// RFC 5214 §6.1: the u bit tells a global IPv4 address from a private one.
 	if ip[8]&^0x02 == 0 && ip[9] == 0 && ip[10] == 0x5e && ip[11] == 0xfe {
-		buf.add("isatap", binary.BigEndian.Uint32(ip[12:]))
+		buf.add(ISATAP, binary.BigEndian.Uint32(ip[12:]))
 	}
 }
 
@@ -87,17 +122,17 @@ func wellKnown(ip [16]byte, buf *embeddings) {
 	tail := binary.BigEndian.Uint32(ip[12:])
 	switch {
 	case hi>>48 == 0x2002:
-		buf.add("6to4", uint32(hi>>16))
+		buf.add(SixToFour, uint32(hi>>16))
 	case hi>>32 == 0x2001_0000:
-		buf.add("teredo", ^tail) // RFC 4380 §4: each bit of the client is inverted
+		buf.add(Teredo, ^tail) // RFC 4380 §4: each bit of the client is inverted
 	case hi == 0x0064_ff9b_0000_0000 && mid == 0:
-		buf.add("nat64", tail)
+		buf.add(NAT64, tail)
 	case hi>>16 == 0x0064_ff9b_0001:
-		buf.add("nat64-local", rfc6052(ip, 48))
+		buf.add(NAT64Local, rfc6052(ip, 48))
 	case hi == 0 && mid == 0xffff_0000:
-		buf.add("siit", tail)
+		buf.add(SIIT, tail)
 	case hi == 0 && mid == 0 && tail > 1:
-		buf.add("compat", tail)
+		buf.add(Compat, tail)
 	}
 }
 
@@ -138,71 +173,6 @@ func ParseNAT64(s string) (Prefix, error) {
 		return Prefix{}, fail(s, "bits 64 to 71 of a NAT64 prefix are zero (RFC 6052 §2.2)")
 	}
 	return p, nil
-}
-
-// A SixRD is the arithmetic of a 6rd domain, as far as reading the embedded
-// IPv4 address needs it (RFC 5969 §7.1). The zero SixRD embeds nothing.
-type SixRD struct {
-	Prefix      Prefix // the 6rd prefix
-	IPv4MaskLen int    // high bits that all IPv4 addresses of the domain share, 0 to 32
-	Common      Addr   // any address of the domain: it gives these bits
-}
-
-// ParseSixRD reads "PREFIX", "PREFIX,0" or "PREFIX,IPV4/MASKLEN", such as
-// "2001:db8::/32,10.0.0.0/8".
-func ParseSixRD(s string) (SixRD, error) {
-	text, mask, _ := strings.Cut(s, ",")
-	p, err := ParsePrefix(text)
-	if err != nil {
-		return SixRD{}, err
-	}
-	d := SixRD{Prefix: p}
-	if n, ok := decimal(mask, 32); ok && n > 0 {
-		return SixRD{}, fail(s, "%d shared bits of which value? write %q", n, text+",10.0.0.0/"+strconv.Itoa(n))
-	} else if !ok && mask != "" {
-		common, err := ParsePrefix(mask)
-		if err != nil || !common.Is4() {
-			return SixRD{}, fail(s, "what the IPv4 addresses share is an IPv4 prefix, such as %q", "10.0.0.0/8")
-		}
-		d.Common, d.IPv4MaskLen = Addr{common.p.Addr()}, common.p.Bits()
-	}
-	return d, d.validate(s)
-}
-
-func (d SixRD) validate(s string) error {
-	if d.Prefix.Is4() || d.delegatedLen() > 128 || d.delegatedLen() < 1 {
-		return fail(s, "a 6rd prefix is IPv6 and leaves room for %d bits of IPv4", 32-d.IPv4MaskLen)
-	}
-	return nil
-}
-
-// IsValid reports whether d is a 6rd domain at all.
-func (d SixRD) IsValid() bool { return d.Prefix.IsValid() && d.validate("") == nil }
-
-// delegatedLen is the length of a delegated prefix.
-func (d SixRD) delegatedLen() int { return d.Prefix.p.Bits() + 32 - d.IPv4MaskLen }
-
-// embedded reads the IPv4 address in a. None of the domain is 0.0.0.0: that is
-// the 6rd prefix's own zero subnet.
-func (d SixRD) embedded(a Addr) (uint32, bool) {
-	if !d.IsValid() || !d.Prefix.Contains(a) {
-		return 0, false
-	}
-	v4 := uint32(shiftRight(a.ip.As16(), 128-d.delegatedLen()))
-	if d.IPv4MaskLen > 0 {
-		low := uint32(1<<(32-d.IPv4MaskLen) - 1)
-		v4 = v4&low | d.common()&^low
-	}
-	return v4, v4 != 0
-}
-
-// common returns the address that gives the shared high bits, 0 without one.
-func (d SixRD) common() uint32 {
-	if !d.Common.Is4() {
-		return 0
-	}
-	b := d.Common.ip.As4()
-	return binary.BigEndian.Uint32(b[:])
 }
 
 // shiftRight returns the low 64 bits of ip >> n.

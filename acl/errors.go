@@ -54,7 +54,10 @@ type Error struct {
 // Error returns `genkan.toml:12:10: access "allow 10.1.2.3/8": host bits set;
 // write "10.0.0.0/8"`.
 func (e *Error) Error() string {
-	s := fmt.Sprintf("access %q: %s", clip(e.Text), e.Msg)
+	s := "access: " + e.Msg
+	if e.Text != "" {
+		s = fmt.Sprintf("access %q: %s", clip(e.Text), e.Msg)
+	}
 	if e.Pos != (Pos{}) {
 		s = e.Pos.String() + ": " + s
 	}

@@ -1,7 +1,7 @@
 package acl
 
 import (
-	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,8 +16,11 @@ type RuleText struct {
 type Env struct {
 	Lists    map[string]*List // by the name that rules use
 	Embedded Embedded         // zero: EmbeddedDeny
-	NAT64    []Prefix         // the operator's NAT64 prefixes, besides RFC 6052's and RFC 8215's
+	NAT64    []Prefix         // of ParseNAT64: the operator's, besides 64:ff9b::/96 and 64:ff9b:1::/48
 	SixRD    SixRD            // our own 6rd domain; zero: no tunnel, "6rd:" is an error
+	Limits   *Limits          // the gates' counters; nil: some of the policy's own
+	Scope    string           // tells equal rules of two sites apart in Limits: the site's name
+	Shadow   bool             // let everybody in and only say what the rules would do
 }
 
 // Embedded says whether deny rules see the IPv4 address inside an IPv6 one.
@@ -28,19 +31,6 @@ const (
 	EmbeddedOff                  // they do not
 )
 
-// A List is a named set of addresses that is replaced as a whole.
-type List struct{ ranges []Range }
-
-// Contains reports whether a is in the list.
-func (l *List) Contains(a Addr) bool {
-	for _, r := range l.ranges {
-		if r.Contains(a) {
-			return true
-		}
-	}
-	return false
-}
-
 // A Client is who asks to enter. The zero Client is denied.
 type Client struct {
 	Addr   Addr
@@ -50,102 +40,117 @@ type Client struct {
 // A Verdict is the answer to one client. The zero Verdict refuses.
 type Verdict struct {
 	Allow      bool
-	Status     int           // for HTTP when !Allow: 403, or 429 where a gate refused
-	RetryAfter time.Duration // for 429 by limit: when an attempt can pass again; else 0
-	Rule       string        // the deciding rule as written; "" for the default
+	Status     int           // for HTTP: 403, or 429 where a gate refused; 0 when allowed
+	RetryAfter time.Duration // with 429 of a limit: when an attempt can pass again; else 0
+	Rule       string        // the deciding rule as written; "" where no rule decided
 	Pos        Pos           // where it is written
 	Why        string        // in words
+	Shadow     bool          // Allow is true only because of Env.Shadow: all else is the denial
+	Log        bool          // of a denial: worth a log line; at most 10 a second and rule
+	Suppressed uint64        // with Log: denials of this rule since the last line
+	held       *held
 }
 
 // Release gives back what conns gates counted. It must be called once the
-// connection has ended; calling it again, or on any other Verdict, does nothing.
-func (v Verdict) Release() {}
-
-// A Policy decides by rules in order. It is immutable and safe for concurrent
-// use. A nil or zero Policy denies everybody.
-type Policy struct {
-	rules []rule
-	all   bool
+// connection (or the request of a site) has ended; calling it again, or on any
+// other Verdict, does nothing.
+func (v Verdict) Release() {
+	if v.held != nil && v.held.released.CompareAndSwap(false, true) {
+		v.held.policy.untake(v.held.addr, v.held.taken)
+	}
 }
 
+// held is what a Verdict has to give back.
+type held struct {
+	policy   *Policy
+	addr     Addr
+	taken    taken
+	released atomic.Bool
+}
+
+// taken is the gates that counted an attempt, a bit for each.
+type taken uint8
+
+// A Policy decides by rules in order; the first allow or deny that matches
+// decides, and no match is deny. It is immutable, apart from its counters, and
+// safe for concurrent use. A nil or zero Policy denies everybody.
+type Policy struct {
+	rules    []rule
+	gates    []*gate
+	in       insides
+	stats    []stat // a rule each, and one more for the default
+	allowAll bool
+	shadow   bool
+	warnings []Warning
+}
+
+// A rule is one line of a Policy.
 type rule struct {
-	text   RuleText
-	allow  bool
-	ranges []Range
+	text RuleText
+	verb verb
+	matcher
+	gate int // index into Policy.gates
 }
 
 // AllowAll returns the Policy of an absent "access": everybody may enter.
-func AllowAll() *Policy { return &Policy{all: true} }
+func AllowAll() *Policy { return &Policy{allowAll: true} }
 
-// Compile reads rules. All mistakes are collected: the error is Errors. No
-// rules at all is an error too; who wants none takes AllowAll.
-func Compile(rules []RuleText, env Env) (*Policy, error) {
-	var errs Errors
-	p := &Policy{}
-	for _, text := range rules {
-		r := rule{text: text}
-		words := strings.Fields(text.Text)
-		if len(words) < 2 || words[0] != "allow" && words[0] != "deny" {
-			errs = append(errs, &Error{text.Pos, text.Text, "a rule is \"allow TARGET…\" or \"deny TARGET…\""})
-			continue
-		}
-		r.allow = words[0] == "allow"
-		for _, w := range words[1:] {
-			ranges, err := target(w, env)
-			if err != nil {
-				errs = append(errs, &Error{text.Pos, text.Text, err.(*ParseError).Msg})
-			}
-			r.ranges = append(r.ranges, ranges...)
-		}
-		p.rules = append(p.rules, r)
-	}
-	if errs != nil {
-		return nil, errs
-	}
-	return p, nil
+// Check decides for c and counts c at the gates on the way. An attempt that a
+// later rule refuses is counted nowhere. It does not allocate, unless a conns
+// gate has something to give back.
+func (p *Policy) Check(c Client) Verdict { return p.decide(c, question{count: true}) }
+
+// Recheck decides for a client that is already inside: gates are skipped. It
+// tells which living connections a new rule or ban cuts.
+func (p *Policy) Recheck(c Client) Verdict { return p.decide(c, question{skip: true}) }
+
+// A Count is how often a rule decided. Of a gate, it is the refusals.
+type Count struct {
+	Rule    string // "" for the default
+	Pos     Pos
+	Verb    string // allow, deny, limit, conns
+	Decided uint64
 }
 
-func target(w string, env Env) ([]Range, error) {
-	v4 := RangeOf(mustPrefix("0.0.0.0/0"))
-	v6 := RangeOf(mustPrefix("::/0"))
-	switch l := env.Lists[w]; {
-	case w == "all":
-		return []Range{v4, v6}, nil
-	case w == "ipv4":
-		return []Range{v4}, nil
-	case w == "ipv6":
-		return []Range{v6}, nil
-	case l != nil:
-		return l.ranges, nil
-	case strings.Contains(w, "-"):
-		r, err := ParseRange(w)
-		return []Range{r}, err
+// Counts returns a Count for each rule in order, and the default's at the end.
+func (p *Policy) Counts() []Count {
+	if p == nil || p.allowAll {
+		return nil
 	}
-	p, err := ParsePrefix(w)
-	return []Range{RangeOf(p)}, err
-}
-
-func mustPrefix(s string) Prefix { p, _ := ParsePrefix(s); return p }
-
-// Check decides for c and counts it at the gates.
-func (p *Policy) Check(c Client) Verdict {
-	switch {
-	case p == nil || !c.Addr.IsValid():
-		return Verdict{Status: 403, Why: "no policy or no address"}
-	case p.all:
-		return Verdict{Allow: true, Why: "no access rules: all may enter"}
-	}
+	out := make([]Count, 0, len(p.stats))
 	for i := range p.rules {
 		r := &p.rules[i]
-		for _, x := range r.ranges {
-			if x.Contains(c.Addr) {
-				v := Verdict{Allow: r.allow, Rule: r.text.Text, Pos: r.text.Pos, Why: "matches " + x.String()}
-				if !r.allow {
-					v.Status = 403
-				}
-				return v
-			}
+		out = append(out, Count{r.text.Text, r.text.Pos, r.verb.String(), p.stats[i].decided.Load()})
+	}
+	return append(out, Count{Verb: deny.String(), Decided: p.stats[len(p.rules)].decided.Load()})
+}
+
+// A stat counts one rule's decisions and bounds its log lines.
+type stat struct {
+	decided atomic.Uint64
+	logged  atomic.Uint64 // second<<8 | lines in that second
+	quiet   atomic.Uint64 // denials since the last line
+	_       [40]byte      // keeps neighbours on lines of their own
+}
+
+const linesPerSecond = 10
+
+// denied counts a denial and says whether to log it.
+func (s *stat) denied(now time.Time) (log bool, suppressed uint64) {
+	s.decided.Add(1)
+	second := uint64(now.Unix())
+	for {
+		old := s.logged.Load()
+		lines := old & 0xff
+		if old>>8 != second {
+			lines = 0
+		}
+		if lines >= linesPerSecond {
+			s.quiet.Add(1)
+			return false, 0
+		}
+		if s.logged.CompareAndSwap(old, second<<8|(lines+1)) {
+			return true, s.quiet.Swap(0)
 		}
 	}
-	return Verdict{Status: 403, Why: "no rule matches: deny"}
 }

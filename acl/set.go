@@ -16,27 +16,31 @@ import (
 // cache misses, and ranges need no splitting into prefixes; the price is that
 // one entry cannot be changed in place, and lists are swapped as a whole.
 type Set struct {
-	v4, v6       spans
-	fam4, fam6   bool // 0.0.0.0/0, ::/0 were written: the family, kept out of the spans
-	covers4, in6 bool // any IPv4 address, any IPv6 address at all
+	v4, v6     spans
+	fam4, fam6 bool // 0.0.0.0/0, ::/0 were written: the family, kept out of the spans
 }
 
 // Contains reports whether a is in s. IPv4 spans never hold an IPv6 address,
 // whatever is embedded in it.
 func (s *Set) Contains(a Addr) bool {
+	return a.IsValid() && s.has(keyOf(a))
+}
+
+// has is Contains for those who ask several sets.
+func (s *Set) has(k key) bool {
 	switch {
-	case s == nil || !a.IsValid():
+	case s == nil:
 		return false
-	case a.Is4():
-		return s.fam4 || s.v4.contains(key4(a.ip))
+	case k.is4:
+		return s.fam4 || len(s.v4.at) > 0 && s.v4.contains(k.u128)
 	}
-	return s.fam6 || s.v6.contains(key6(a.ip))
+	return s.fam6 || len(s.v6.at) > 0 && s.v6.contains(k.u128)
 }
 
 // containsInside is Contains for an IPv4 address found inside an IPv6 one:
 // 0.0.0.0/0 is the family and does not match it.
 func (s *Set) containsInside(v4 uint32) bool {
-	return s != nil && s.covers4 && s.v4.contains(u128{0, uint64(v4)})
+	return s != nil && len(s.v4.at) > 0 && s.v4.contains(u128{0, uint64(v4)})
 }
 
 // Find returns the span that has a: neighbouring and overlapping entries are
@@ -127,10 +131,7 @@ func (b *SetBuilder) AddPrefix(p Prefix) { b.Add(RangeOf(p)) }
 // Build returns the set of all that was added. The builder must not be used
 // afterwards.
 func (b *SetBuilder) Build() *Set {
-	s := &Set{v4: build(b.v4, 32), v6: build(b.v6, 128), fam4: b.fam4, fam6: b.fam6}
-	s.covers4 = len(s.v4.at) > 0
-	s.in6 = s.fam6 || len(s.v6.at) > 0
-	return s
+	return &Set{v4: build(b.v4, 32), v6: build(b.v6, 128), fam4: b.fam4, fam6: b.fam6}
 }
 
 var (
@@ -153,6 +154,26 @@ func (a u128) compare(b u128) int {
 		return c
 	}
 	return cmp.Compare(a.lo, b.lo)
+}
+
+// A key is an address as rules compare it.
+type key struct {
+	u128
+	is4 bool
+}
+
+func keyOf(a Addr) key {
+	if a.Is4() {
+		return key{key4(a.ip), true}
+	}
+	return key{key6(a.ip), false}
+}
+
+func (k key) addr() Addr {
+	if k.is4 {
+		return addr4(uint32(k.lo))
+	}
+	return addr6(k.u128)
 }
 
 func key4(ip netip.Addr) u128 {

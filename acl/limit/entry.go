@@ -143,3 +143,18 @@ func (e *entry) joins(at uint32, wide time.Duration, most int) bool {
 	}
 	return int(e.n) == maxRuns || (time.Duration(at)-time.Duration(e.start))*(maxRuns-1) < wide
 }
+
+// undo takes one attempt back from the newest run.
+func (e *entry) undo(most int) {
+	switch {
+	case e.n == 0:
+	case e.rest > 0:
+		e.rest--
+	case e.runs[e.n-1].count > 0:
+		e.runs[e.n-1].count--
+		e.rest = uint16(grain(most) - 1)
+	}
+	if e.n > 0 && e.rest == 0 && e.runs[e.n-1].count == 0 {
+		e.n--
+	}
+}

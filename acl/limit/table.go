@@ -85,6 +85,19 @@ func (t *Table) Take(now time.Duration, a *Attempt) (ok bool, wait time.Duration
 	return sh.take(now, a, hashes, &t.hash)
 }
 
+// Untake gives back one attempt that Take has just counted for an equal a.
+func (t *Table) Untake(now time.Duration, a *Attempt) {
+	sh, hashes := t.locate(a)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	for i := range a.N {
+		if e := sh.lookup(hashes[i]); e != nil {
+			e.advance(now, a.Window)
+			e.undo(a.Levels[i].Max)
+		}
+	}
+}
+
 // Used returns what counts against each level of a at this moment, without
 // counting.
 func (t *Table) Used(now time.Duration, a *Attempt) (used [3]int) {

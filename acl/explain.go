@@ -1,0 +1,127 @@
+package acl
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// An Explanation is a Verdict with the way to it.
+type Explanation struct {
+	Client   Client
+	Embedded []Embedding // what is inside the address
+	Steps    []Step      // every rule that was read, in order; the last decides
+	Verdict  Verdict
+}
+
+// A Step is one rule as it was read.
+type Step struct {
+	Rule   string `json:"rule"` // "" for the default
+	Pos    Pos    `json:"-"`
+	Result string `json:"result"` // "no match", "passes" (a gate below its bound), "allow", "deny"
+	Why    string `json:"why,omitempty"`
+}
+
+// Explain decides as Check does and says how. It counts nothing; gates are
+// seen as they stand. at is the moment for list entries that end; zero: now.
+func (p *Policy) Explain(c Client, at time.Time) Explanation {
+	var steps []Step
+	v := p.decide(c, question{at: at, steps: &steps})
+	e := Explanation{Client: c, Steps: steps, Verdict: v}
+	if p != nil {
+		e.Embedded = Env{NAT64: p.in.nat64, SixRD: p.in.sixrd}.Embeddings(c.Addr)
+	}
+	return e
+}
+
+// note records a step, if anybody wants it.
+func (q *question) note(r *rule, result, why string) {
+	if q.steps != nil {
+		*q.steps = append(*q.steps, Step{r.text.Text, r.text.Pos, result, why})
+	}
+}
+
+// look is ask that counts nothing.
+func (g *gate) look(r *rule, a Addr, q *question) Verdict {
+	prefix, used, most := g.level(a)
+	if used >= most {
+		return g.refusal(r, 0)
+	}
+	q.note(r, "passes", fmt.Sprintf("%d of %d used by %s", used, most, prefix))
+	return Verdict{Allow: true}
+}
+
+// detail says in words why rule i decided, and records the last step.
+func (p *Policy) detail(i int, v Verdict, s *seeker, q *question) string {
+	result := "deny"
+	if v.Allow {
+		result = "allow"
+	}
+	why, text := v.Why, RuleText{}
+	if i < len(p.rules) {
+		r := &p.rules[i]
+		text = r.text
+		if v.Status != http.StatusTooManyRequests {
+			why = r.describe(s, q.at)
+		}
+	}
+	*q.steps = append(*q.steps, Step{text.Text, text.Pos, result, why})
+	return why
+}
+
+// describe says what in the rule matched: the family, the span of a prefix or
+// range, the list, and through which mechanism.
+func (r *rule) describe(s *seeker, at time.Time) string {
+	a := s.client.Addr
+	if h := r.match(s, at); h.in.by != 0 {
+		return fmt.Sprintf("%s has %s inside (%s), which matches", a, addr4(h.in.v4), h.in.by)
+	}
+	if span, ok := r.set.Find(a); ok {
+		return fmt.Sprintf("%s is in %s", a, short(span))
+	}
+	for i, l := range r.lists {
+		if l.Contains(a, at) {
+			return fmt.Sprintf("%s is in list %q%s", a, r.listNames[i], l.where(a, at))
+		}
+	}
+	return fmt.Sprintf("%s is %s", a, familyName(a))
+}
+
+// where says which part of the list has a.
+func (l *List) where(a Addr, at time.Time) string {
+	if span, ok := l.Set().Find(a); ok {
+		return " as " + short(span)
+	}
+	if at.IsZero() {
+		at = time.Now()
+	}
+	for _, e := range l.Entries() {
+		if e.Alive(at) && e.Range.Contains(a) {
+			if e.Until.IsZero() {
+				return ", added at run time as " + short(e.Range)
+			}
+			return ", added at run time as " + short(e.Range) + " until " + e.Until.UTC().Format(time.RFC3339)
+		}
+	}
+	return ""
+}
+
+// short writes a range as the prefix or address that it is, if it is one.
+func short(r Range) string {
+	if r.First == r.Last {
+		return r.First.String()
+	}
+	for n := range r.First.ip.BitLen() {
+		if p, err := r.First.ip.Prefix(n); err == nil && p.Addr() == r.First.ip && lastOf(p) == r.Last {
+			return p.String()
+		}
+	}
+	return r.String()
+}
+
+func familyName(a Addr) string {
+	if a.Is4() {
+		return "IPv4"
+	}
+	return "IPv6"
+}
