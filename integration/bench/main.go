@@ -1,0 +1,231 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	quick := flag.Bool("quick", false, "half a minute in all: shows that everything runs")
+	rounds := flag.Int("rounds", 5, "how often each contestant is measured in each row")
+	span := flag.Duration("time", 3*time.Second, "of one measurement")
+	only := flag.String("only", "", "only rows whose name begins with one of these, by commas")
+	against := flag.String("against", "", "only these contestants besides Genkan, by commas")
+	binary := flag.String("genkan", "bin/genkan", "the program; it is built when it is not there")
+	role := flag.String("role", "", "internal")
+	flag.Parse()
+	if *role == "backend" {
+		return serveBackend()
+	}
+	p := plan{rounds: *rounds, time: *span, idle: 10_000, clients: 64}
+	if *quick {
+		p = plan{rounds: 1, time: 500 * time.Millisecond, idle: 500, clients: 64}
+	}
+	limit, err := descriptors()
+	if err != nil {
+		return err
+	}
+	p.idle = min(p.idle, limit/2-500) // a contestant needs two for each client
+	dir, err := os.MkdirTemp("", "genkan-bench")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	genkan, err := build(*binary, dir)
+	if err != nil {
+		return err
+	}
+	cs := contestants(genkan, p.idle+200)
+	if *against != "" {
+		names := strings.Split(*against, ",")
+		cs = slices.DeleteFunc(cs, func(c *contestant) bool { return c.debian != "" && !slices.Contains(names, c.name) })
+	}
+	missing := install(cs)
+	cs = slices.DeleteFunc(cs, func(c *contestant) bool { return slices.Contains(missing, c.name) })
+	if len(missing) > 0 {
+		fmt.Fprintln(os.Stderr, "bench: not here, so not measured:", strings.Join(missing, ", "))
+	}
+	return compete(cs, dir, p, strings.Split(*only, ","))
+}
+
+// compete starts everybody, measures row by row, and prints the table.
+func compete(cs []*contestant, dir string, p plan, only []string) error {
+	port, stop, err := startBackend()
+	if err != nil {
+		return fmt.Errorf("backend: %w", err)
+	}
+	defer stop()
+	var names []string
+	for _, c := range cs {
+		own := filepath.Join(dir, c.name)
+		if err := os.Mkdir(own, 0o755); err != nil {
+			return err
+		}
+		if err := c.start(port, own); err != nil {
+			return err
+		}
+		defer c.stop()
+		names = append(names, c.name)
+	}
+	half, err := halfLoad(cs, p)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%d cores, %s, %d rounds of %v, 64 clients; half load is %.0f exchanges a second.\n\n",
+		runtime.NumCPU(), kernel(), p.rounds, p.time, half)
+	writeHead(os.Stdout, names)
+	var failed error
+	for _, r := range l4Rows(p, half) {
+		if !slices.ContainsFunc(only, func(o string) bool { return strings.HasPrefix(r.columns[0].name, o) }) {
+			continue
+		}
+		results := r.run(cs)
+		for i, col := range r.columns {
+			writeLine(os.Stdout, col, results[i])
+		}
+		for i, c := range cs {
+			if err := results[0][i].why; err != nil {
+				fmt.Fprintf(os.Stderr, "bench: %s: %s: %v\n", r.columns[0].name, c.name, err)
+				if i == 0 {
+					failed = errors.Join(failed, fmt.Errorf("%s: genkan: %w", r.columns[0].name, err))
+				}
+			}
+		}
+	}
+	return failed
+}
+
+// run measures each contestant in turn, as often as the row wants, and returns
+// the medians by column and contestant.
+func (r row) run(cs []*contestant) [][]result {
+	figures := make([][][]float64, len(cs))
+	results := make([][]result, len(r.columns))
+	for i := range results {
+		results[i] = make([]result, len(cs))
+	}
+	for range r.rounds {
+		for i, c := range cs {
+			if r.fits != nil && !r.fits(c) {
+				continue
+			}
+			f, err := r.measure(c)
+			if err != nil {
+				results[0][i].why = err
+				continue
+			}
+			figures[i] = append(figures[i], f)
+		}
+	}
+	for i, f := range figures {
+		if len(f) == 0 {
+			continue
+		}
+		for k, v := range median(f, len(r.columns)) {
+			results[k][i].value = v
+		}
+	}
+	return results
+}
+
+// halfLoad returns half the exchanges a second that the best peer reaches.
+func halfLoad(cs []*contestant, p plan) (float64, error) {
+	var top float64
+	for _, c := range cs {
+		t, err := exchange(c.listen, drive{unix.SOCK_STREAM, p.clients, p.time, 0})
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", c.name, err)
+		}
+		top = max(top, float64(t.exchanges)/t.elapsed.Seconds())
+	}
+	return top / 2, nil
+}
+
+// build makes the program where it is not there.
+func build(binary, dir string) (string, error) {
+	if _, err := os.Stat(binary); err == nil {
+		return filepath.Abs(binary)
+	}
+	path := filepath.Join(dir, "genkan")
+	out, err := exec.Command("go", "build", "-o", path, "./cmd/genkan").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%s is not there, and go build ./cmd/genkan says: %w\n%s", binary, err, out)
+	}
+	return path, nil
+}
+
+// startBackend runs this program once more, in a session of its own.
+func startBackend() (port uint16, stop func(), err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return 0, nil, err
+	}
+	cmd := exec.Command(self, "-role", "backend")
+	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGTERM}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return 0, nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return 0, nil, err
+	}
+	stop = func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		stop()
+		return 0, nil, err
+	}
+	n, err := strconv.ParseUint(strings.TrimSpace(line), 10, 16)
+	if err != nil {
+		stop()
+		return 0, nil, err
+	}
+	return uint16(n), stop, nil
+}
+
+// descriptors raises the limit of this process and its children as far as
+// allowed, up to what 10,000 clients want, and returns it.
+func descriptors() (int, error) {
+	const wanted = 25_000
+	var lim unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &lim); err != nil {
+		return 0, err
+	}
+	raised := unix.Rlimit{Cur: max(wanted, lim.Cur), Max: max(wanted, lim.Max)}
+	if unix.Setrlimit(unix.RLIMIT_NOFILE, &raised) == nil {
+		return int(raised.Cur), nil
+	}
+	lim.Cur = lim.Max
+	return int(lim.Max), unix.Setrlimit(unix.RLIMIT_NOFILE, &lim)
+}
+
+func kernel() string {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return "unknown kernel"
+	}
+	return "Linux " + unix.ByteSliceToString(u.Release[:])
+}
