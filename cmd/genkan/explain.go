@@ -2,6 +2,9 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,11 +20,21 @@ type explanation struct {
 	File    string `json:"file"`
 	Line    int    `json:"line"`
 	Why     string `json:"why"`
+	Steps   []step `json:"steps"` // every rule that was read, in order; the last decides
+}
+
+// A step is one rule as it was read.
+type step struct {
+	Rule   string `json:"rule"` // "" for the default
+	File   string `json:"file"`
+	Line   int    `json:"line"`
+	Result string `json:"result"` // "no match", "passes" (a gate below its bound), "allow", "deny"
+	Why    string `json:"why"`
 }
 
 // explainCommand is "genkan explain": which rule decides for a client. It asks the function that the daemon asks.
 func explainCommand(io streams) *cobra.Command {
-	var file, tunnel string
+	var file, tunnel, when string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "explain [-c FILE] [--json] SITE-OR-FORWARD CLIENT",
@@ -30,7 +43,7 @@ func explainCommand(io streams) *cobra.Command {
 The exit status is 0 where the client may enter and 3 where not.`,
 		Args: arguments(2, 2, "SITE-OR-FORWARD CLIENT"),
 		RunE: func(_ *cobra.Command, args []string) error {
-			plan, err := config.Load(file)
+			plan, err := config.Load(file, nil)
 			if err != nil {
 				return err
 			}
@@ -38,7 +51,11 @@ The exit status is 0 where the client may enter and 3 where not.`,
 			if err != nil {
 				return err
 			}
-			answer, err := explain(service, args[1], tunnel)
+			at, err := parseTime(when)
+			if err != nil {
+				return err
+			}
+			answer, err := explain(service, args[1], tunnel, at)
 			if err != nil {
 				return err
 			}
@@ -48,13 +65,29 @@ The exit status is 0 where the client may enter and 3 where not.`,
 	configFlag(cmd, &file)
 	flags := cmd.Flags()
 	flags.BoolVar(&asJSON, "json", false, "one JSON object")
+	flags.StringVar(&when, "at", "", "judge as at this `TIME`, for bans that end: 2026-11-22T01:00:00Z, or +10m from now")
 	flags.StringVar(&tunnel, "tunnel", "auto", "whether the client came through the tunnel: `true, false or auto`, which is true for IPv6 clients where the tunnel is listened on")
 	flags.Lookup("tunnel").NoOptDefVal = "true"
 	return cmd
 }
 
+// parseTime reads --at; the zero time is now.
+func parseTime(text string) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if later, err := time.ParseDuration(strings.TrimPrefix(text, "+")); err == nil {
+		return time.Now().Add(later), nil
+	}
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return at, usagef("--at %q: write a time as 2026-11-22T01:00:00Z, or +10m from now", text)
+	}
+	return at, nil
+}
+
 // explain judges one client.
-func explain(s config.Service, text, tunnel string) (explanation, error) {
+func explain(s config.Service, text, tunnel string, at time.Time) (explanation, error) {
 	addr, err := acl.ParseAddr(text)
 	if err != nil {
 		return explanation{}, fmt.Errorf("client %w", err)
@@ -69,27 +102,53 @@ func explain(s config.Service, text, tunnel string) (explanation, error) {
 	default:
 		return explanation{}, usagef("--tunnel %q: write true, false or auto", tunnel)
 	}
-	v := s.Access.Check(client)
-	v.Release()
-	answer := explanation{Client: addr.String(), Verdict: "deny", Rule: v.Rule, File: v.Pos.File, Line: v.Pos.Line, Why: v.Why}
+	return judge(s.Access, client, at), nil
+}
+
+// judge asks the rules and writes their answer down.
+func judge(access *acl.Policy, client acl.Client, at time.Time) explanation {
+	e := access.Explain(client, at)
+	v := e.Verdict
+	answer := explanation{Client: client.Addr.String(), Verdict: "deny", Rule: v.Rule, File: v.Pos.File, Line: v.Pos.Line, Why: v.Why}
 	if v.Allow {
 		answer.Verdict = "allow"
 	}
-	return answer, nil
+	answer.Steps = make([]step, 0, len(e.Steps))
+	for _, s := range e.Steps {
+		answer.Steps = append(answer.Steps, step{s.Rule, s.Pos.File, s.Pos.Line, s.Result, s.Why})
+	}
+	return answer
 }
 
 func (e explanation) print(io streams, asJSON bool) error {
-	err := error(nil)
-	switch {
-	case asJSON:
-		err = writeJSON(io.out, e)
-	case e.Rule == "":
-		_, err = fmt.Fprintf(io.out, "%s: %s (%s)\n", e.Client, e.Verdict, e.Why)
-	default:
-		_, err = fmt.Fprintf(io.out, "%s: %s by %q at %s:%d (%s)\n", e.Client, e.Verdict, e.Rule, e.File, e.Line, e.Why)
+	if asJSON {
+		if err := writeJSON(io.out, e); err != nil {
+			return err
+		}
+	} else {
+		e.words(io.out)
 	}
-	if err == nil && e.Verdict == "deny" {
+	if e.Verdict == "deny" {
 		return exit(3)
 	}
-	return err
+	return nil
+}
+
+// words is the answer for people: the rules as they were read, then the verdict.
+func (e explanation) words(out io.Writer) {
+	for _, s := range e.Steps {
+		if s.Rule == "" {
+			continue
+		}
+		fmt.Fprintf(out, "%s:%d: %q: %s", s.File, s.Line, s.Rule, s.Result)
+		if s.Why != "" {
+			fmt.Fprintf(out, ", as %s", s.Why)
+		}
+		fmt.Fprintln(out)
+	}
+	if e.Rule == "" {
+		fmt.Fprintf(out, "%s: %s, as %s\n", e.Client, e.Verdict, e.Why)
+		return
+	}
+	fmt.Fprintf(out, "%s: %s by %q at %s:%d\n", e.Client, e.Verdict, e.Rule, e.File, e.Line)
 }

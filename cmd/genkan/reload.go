@@ -46,7 +46,7 @@ func (f *front) watch(ctx context.Context) {
 
 // reload puts the file as it is now in the place of what runs, all of it or nothing.
 func (f *front) reload() {
-	plan, err := config.Load(f.plan.File)
+	plan, err := config.Load(f.plan.File, f.plan.Env.Limits)
 	if err == nil {
 		err = f.replace(plan)
 	}

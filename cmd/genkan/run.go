@@ -25,7 +25,7 @@ SIGTERM and SIGINT let what is open finish and undo everything; a second one end
 			if err != nil {
 				return err
 			}
-			plan, err := config.Load(file)
+			plan, err := config.Load(file, nil)
 			if err != nil {
 				fmt.Fprintln(io.err, err)
 				return exit(1)

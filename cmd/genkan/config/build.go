@@ -1,8 +1,10 @@
 package config
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"genkan/acl"
 	"genkan/proxy"
@@ -20,15 +22,49 @@ type Plan struct {
 
 // Load reads, checks and builds the configuration in a file. It touches neither the network nor the host, and
 // reads only the files that the configuration names. The error is of type Mistakes.
-func Load(file string) (*Plan, error) {
+//
+// limits are the counters of a running Genkan, which a reload goes on with; nil: new ones.
+func Load(file string, limits *acl.Limits) (*Plan, error) {
 	r := newReport()
 	c := read(r, file)
-	plan := (&checker{r, c}).build()
+	if limits == nil {
+		limits = acl.NewLimits(0)
+	}
+	k := &checker{r, c, limits}
+	plan := k.build()
+	if len(r.mistakes) == 0 {
+		k.parts(plan)
+	}
 	if err := r.err(); err != nil {
 		return nil, err
 	}
 	plan.Warnings = r.sorted(r.warnings)
 	return plan, nil
+}
+
+// parts lets the proxy judge its part of a plan, for what only it knows. It opens nothing.
+func (k *checker) parts(plan *Plan) {
+	cfg := plan.Proxy
+	if plan.Tunnel != nil {
+		cfg.Tunnel = acl.AddrFrom(netip.IPv6Loopback()) // some address: the tunnel's is not known without a network
+	}
+	_, err := proxy.New(cfg)
+	if err == nil {
+		return
+	}
+	all := []error{err}
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
+		all = many.Unwrap()
+	}
+	for _, err := range all {
+		pos, msg := acl.Pos{File: k.c.File}, err.Error()
+		for _, name := range k.serviceNames() {
+			if strings.HasPrefix(msg, fmt.Sprintf("site %q: ", name.S)) || strings.HasPrefix(msg, fmt.Sprintf("forward %q: ", name.S)) {
+				pos = name.Pos
+			}
+		}
+		k.mistake(pos, "%s", msg)
+	}
 }
 
 // build checks the values by one another and translates them.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"maps"
 	"strings"
 
 	"genkan/acl"
@@ -8,7 +9,7 @@ import (
 
 // environments says, for each file, what its rules may refer to: the lists of the main file and its own.
 func (k *checker) environments() map[string]acl.Env {
-	base := acl.Env{Lists: map[string]*acl.List{}, SixRD: k.sixRD()}
+	base := acl.Env{SixRD: k.sixRD(), Limits: k.limits}
 	if k.c.Embedded == "off" {
 		base.Embedded = acl.EmbeddedOff
 	}
@@ -19,13 +20,49 @@ func (k *checker) environments() map[string]acl.Env {
 		}
 		base.NAT64 = append(base.NAT64, p.Prefix)
 	}
-	envs := map[string]acl.Env{k.c.File: base}
-	for file := range k.files {
-		if _, done := envs[file]; !done {
-			envs[file] = base
+	local := make(map[string]map[string]*acl.List) // by file: what stands in it
+	for _, l := range k.c.Lists {
+		file := l.Name.Pos.File
+		if local[file] == nil {
+			local[file] = make(map[string]*acl.List)
 		}
+		local[file][l.Name.S] = k.list(l)
+	}
+	envs := make(map[string]acl.Env)
+	for file := range k.files {
+		env := base
+		if file != k.c.File && len(local[file]) > 0 {
+			env.Lists = maps.Clone(local[file])
+			maps.Copy(env.Lists, local[k.c.File])
+		} else {
+			env.Lists = local[k.c.File]
+		}
+		envs[file] = env
 	}
 	return envs
+}
+
+// list reads the entries of a list.
+func (k *checker) list(l List) *acl.List {
+	var set acl.SetBuilder
+	for _, t := range l.Entries {
+		r, err := parseEntry(t.S)
+		if err != nil {
+			k.mistake(t.Pos, "list %s: %v", quote(l.Name.S), err)
+			continue
+		}
+		set.Add(r)
+	}
+	return acl.NewList(set.Build())
+}
+
+// parseEntry reads a prefix, an address or a range.
+func parseEntry(s string) (acl.Range, error) {
+	if strings.Contains(s, "-") {
+		return acl.ParseRange(s)
+	}
+	p, err := acl.ParsePrefix(s)
+	return acl.RangeOf(p), err
 }
 
 // sixRD is the domain of [tunnel], as rules and explanations read it.

@@ -1,5 +1,7 @@
 package config
 
+import "strings"
+
 // A List is one name of [lists]: the entries themselves, or the file or directory that holds them.
 type List struct {
 	Name    Text
@@ -25,6 +27,10 @@ func (d *decoder) lists(v *value) []List {
 	var all []List
 	for _, e := range v.table.entries {
 		l := List{Name: Text{e.key, e.pos}}
+		if !isListName(e.key) {
+			d.mistake(e.pos, "list %s: no rule can say this name; write letters, digits, - and _, and none of the words of rules", quote(e.key))
+			continue
+		}
 		d.key, d.write = e.key, `["192.0.2.0/24"] or { file = "`+e.key+`.txt" }`
 		if e.val.kind == inline {
 			decode(d, e.val.table, listFields(), &l)
@@ -37,4 +43,16 @@ func (d *decoder) lists(v *value) []List {
 		all = append(all, l)
 	}
 	return all
+}
+
+// isListName reports whether a rule can name a list so, and mean nothing else by it.
+func isListName(name string) bool {
+	switch name {
+	case "all", "ipv4", "ipv6", "allow", "deny", "limit", "conns", "per":
+		return false
+	}
+	if name == "" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") != "" {
+		return false
+	}
+	return strings.Trim(name, "0123456789") != ""
 }

@@ -1,7 +1,7 @@
 package config
 
 import (
-	"strings"
+	"net/netip"
 
 	"genkan/acl"
 	"genkan/proxy"
@@ -9,13 +9,14 @@ import (
 
 // loops refuses a backend that is one of our own listeners.
 func (k *checker) loops(places []place, services []*service) {
+	ours := distinct(places)
 	for _, s := range services {
 		for _, t := range s.To {
 			b, err := proxy.ParseBackend(t.S)
 			if err != nil || !b.Addr.IsValid() {
 				continue
 			}
-			for _, p := range places {
+			for _, p := range ours {
 				if p.Network == "tcp" && p.takes(b, k.c.Tunnel) {
 					k.mistake(t.Pos, "to %q leads back to our own listen %q (%s), a loop; write the address of the server behind", t.S, p.Listen, p.pos)
 					break
@@ -23,6 +24,19 @@ func (k *checker) loops(places []place, services []*service) {
 			}
 		}
 	}
+}
+
+// distinct keeps the first place of each listener: 10,000 sites share a handful.
+func distinct(places []place) []place {
+	seen := make(map[proxy.Listen]bool)
+	var all []place
+	for _, p := range places {
+		if !seen[p.Listen] {
+			seen[p.Listen] = true
+			all = append(all, p)
+		}
+	}
+	return all
 }
 
 // takes reports whether a connection to a backend would end at this listener of ours.
@@ -60,7 +74,7 @@ func (k *checker) shared(places []place) {
 	take := func(p place, at spot, claims, against []string, why string) bool {
 		for _, c := range against {
 			if other, taken := first[claim{at, c}]; taken && other.service != p.service {
-				k.mistake(p.pos, "listen %q is taken by %s (%s), and "+why, p.Listen, other.service, other.pos)
+				k.mistake(p.pos, "listen %q is taken by %s (%s), and %s", p.Listen, other.service, other.pos, why)
 				return false
 			}
 		}
@@ -72,21 +86,50 @@ func (k *checker) shared(places []place) {
 		return true
 	}
 	for _, p := range places {
-		at := spot{p.Network, p.Tunnel, p.Addr, p.Zone, p.Port}
-		switch {
-		case p.site != nil:
-			if !take(p, at, []string{"a site"}, []string{"all"}, "a forward takes all connections of its port; choose another port, or write sni = [\"NAME\"] in the forward") {
-				continue
-			}
-			for _, h := range p.site.Hosts {
-				take(p, at, []string{"host " + h}, []string{"host " + h}, "both answer to "+strings.ReplaceAll(quote(h), "%", "%%")+"; write other hosts for one of them")
-			}
-		case len(p.forward.SNI) == 0:
-			take(p, at, []string{"all"}, []string{"all", "a site"}, "nothing tells their clients apart; choose another port, or write sni = [\"NAME\"]")
-		default:
-			for _, n := range p.forward.SNI {
-				take(p, at, []string{"sni " + n}, []string{"sni " + n}, "both take the TLS name "+strings.ReplaceAll(quote(n), "%", "%%")+"; write another sni for one of them")
+		for _, at := range p.spots() {
+			if !p.claim(at, take) {
+				break
 			}
 		}
 	}
+}
+
+// claim takes a spot, as far as the service needs it.
+func (p place) claim(at spot, take func(p place, at spot, claims, against []string, why string) bool) bool {
+	const byName = "nothing tells their clients apart; choose another port, or write sni = [\"NAME\"]"
+	switch {
+	case p.forward != nil && len(p.forward.SNI) == 0:
+		return take(p, at, []string{"all"}, []string{"all", "a site"}, byName)
+	case p.forward != nil:
+		for _, n := range p.forward.SNI {
+			if !take(p, at, []string{"sni " + n}, []string{"sni " + n}, "both take the TLS name "+quote(n)+"; write another sni for one of them") {
+				return false
+			}
+		}
+		return true
+	}
+	if !take(p, at, []string{"a site"}, []string{"all"}, "a forward takes all connections of its port; choose another port, or write sni = [\"NAME\"] in the forward") {
+		return false
+	}
+	for _, h := range p.site.Hosts {
+		if !take(p, at, []string{"host " + h}, []string{"host " + h}, "both answer to "+quote(h)+"; write other hosts for one of them") {
+			return false
+		}
+	}
+	return true
+}
+
+// spots are the sockets of a listener: one a port, and one a family where it has no address.
+func (p place) spots() []spot {
+	addrs := []acl.Addr{p.Addr}
+	if !p.Tunnel && !p.Addr.IsValid() {
+		addrs = []acl.Addr{acl.AddrFrom(netip.IPv6Unspecified()), acl.AddrFrom(netip.IPv4Unspecified())}
+	}
+	var all []spot
+	for port := int(p.Port); port <= int(max(p.Port, p.PortEnd)); port++ {
+		for _, a := range addrs {
+			all = append(all, spot{p.Network, p.Tunnel, a, p.Zone, uint16(port)})
+		}
+	}
+	return all
 }

@@ -14,7 +14,8 @@ import (
 // A checker judges values by one another, after each has been read by itself.
 type checker struct {
 	*report
-	c *Config
+	c      *Config
+	limits *acl.Limits
 }
 
 // A place is one listener of one service.
@@ -213,6 +214,7 @@ func (k *checker) policy(s *service, env acl.Env) *acl.Policy {
 	if len(rules) == 0 {
 		return nil // what was written could not be read, and has been reported
 	}
+	env.Scope = s.Name.S
 	policy, err := acl.Compile(rules, env)
 	var many acl.Errors
 	switch {
@@ -220,8 +222,13 @@ func (k *checker) policy(s *service, env acl.Env) *acl.Policy {
 		for _, e := range many {
 			k.mistake(e.Pos, "access %s: %s", quote(e.Text), e.Msg)
 		}
+		return nil
 	case err != nil:
 		k.mistake(s.Name.Pos, "access: %v", err)
+		return nil
+	}
+	for _, w := range policy.Warnings() {
+		k.warn(w.Pos, "access %s: %s", quote(w.Text), w.Msg)
 	}
 	return policy
 }

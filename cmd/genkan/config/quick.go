@@ -22,6 +22,7 @@ type Quick struct {
 func (q Quick) Plan() (*Plan, error) {
 	pos := acl.Pos{File: commandLine}
 	r := newReport()
+	r.begin(pos.File)
 	f := Forward{service: service{
 		Name: Text{"forward", pos}, Listen: []Text{{q.Listen, pos}}, To: []Text{{q.To, pos}},
 		AllowOpenRelay: q.AllowOpenRelay, hasListen: true, hasTo: true, hasAccess: len(q.Rules) > 0,
@@ -35,9 +36,12 @@ func (q Quick) Plan() (*Plan, error) {
 	for _, a := range q.Announce {
 		f.Announce = append(f.Announce, Text{a, pos})
 	}
-	k := &checker{r, &Config{File: pos.File, Forwards: []Forward{f}}}
+	k := &checker{r, &Config{File: pos.File, Forwards: []Forward{f}}, acl.NewLimits(0)}
 	plan := k.build()
 	plan.Proxy.StateDir = ""
+	if len(r.mistakes) == 0 {
+		k.parts(plan)
+	}
 	if err := r.err(); err != nil {
 		return nil, err
 	}

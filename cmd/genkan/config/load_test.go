@@ -1,0 +1,35 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// BenchmarkLoad10k loads 10,000 sites, one file a customer.
+func BenchmarkLoad10k(b *testing.B) {
+	dir := b.TempDir()
+	file := filepath.Join(dir, "genkan.toml")
+	mustWrite(b, file, "include = [\"sites/*.toml\"]\n[tunnel]\nprefix = \"2001:e41::/32\"\nrelays = [\"61.211.224.125\"]\n")
+	for i := range 10_000 {
+		mustWrite(b, filepath.Join(dir, "sites", fmt.Sprintf("%05d.toml", i)), fmt.Sprintf(
+			"[site.\"www.c%d.example\"]\nlisten = [\"tunnel:80\", \"203.0.113.5:80\"]\nto = \"10.0.%d.%d:80\"\naccess = [\"deny blocked\", \"allow all\"]\n"+
+				"[lists]\nblocked = [\"192.0.2.0/24\", \"2001:db8::/32\"]\n", i, i/256, i%256))
+	}
+	for b.Loop() {
+		if _, err := Load(file, nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func mustWrite(tb testing.TB, file, text string) {
+	tb.Helper()
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		tb.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		tb.Fatal(err)
+	}
+}
