@@ -34,6 +34,11 @@ func encap(cfg Config, counters int) asm.Instructions {
 		asm.LoadMem(asm.R1, asm.RFP, first, asm.Byte),
 		asm.RSh.Imm(asm.R1, 4),
 		asm.JNE.Imm(asm.R1, 6, labelNext),
+		asm.LoadMem(asm.R1, asm.RFP, first+4, asm.Half),
+		asm.HostTo(asm.BE, asm.R1, asm.Half),
+		asm.Add.Imm(asm.R1, innerLen),
+		asm.LoadMem(asm.R2, ctx, skbLen, asm.Word),
+		asm.JGT.Reg(asm.R1, asm.R2, labelNext),
 	)
 	b.loadCounters(counters)
 	b.hostOrder(srcHi, 4)
