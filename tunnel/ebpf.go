@@ -43,6 +43,11 @@ func (e *ebpf) open(s site) error {
 		TUN: tun.Attrs().Index, Uplink: uplink.Attrs().Index, LinkHeader: ethernetHeader,
 		PinDir: s.pinDir(),
 	}
+	if cfg.PinDir != "" { // the device has to outlive a killed process too
+		if err := e.dev.Persist(true); err != nil {
+			return explain(fmt.Sprintf("keep %q", s.cfg.Interface), capAdmin, err)
+		}
+	}
 	if e.progs != nil {
 		err = e.progs.Update(cfg)
 	} else {

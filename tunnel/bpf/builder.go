@@ -11,7 +11,6 @@ const (
 	skbLen      = 0
 	skbPktType  = 4
 	skbProtocol = 16
-	skbGSOSegs  = 164
 	skbGSOSize  = 176
 )
 
@@ -106,15 +105,22 @@ func (b *builder) count(slot int, n asm.Register) {
 	)
 }
 
-// countPassed counts a packet, which GSO may make several, of bytes in R3.
+// countPassed counts a packet of bytes in R3, which GSO may make several. How
+// many, adjust_room has forgotten by now.
 func (b *builder) countPassed(packets, bytes int) {
-	one := b.fresh("one")
+	one, counted := b.fresh("one"), b.fresh("counted")
 	b.add(
-		asm.LoadMem(asm.R2, ctx, skbGSOSegs, asm.Word),
-		asm.JNE.Imm(asm.R2, 0, one),
-		asm.Mov.Imm(asm.R2, 1),
+		asm.LoadMem(asm.R1, ctx, skbGSOSize, asm.Word),
+		asm.JEq.Imm(asm.R1, 0, one),
+		asm.Mov.Reg(asm.R2, asm.R3),
+		asm.Sub.Imm(asm.R2, innerLen+1),
+		asm.Add.Reg(asm.R2, asm.R1),
+		asm.Div.Reg(asm.R2, asm.R1),
+		asm.Ja.Label(counted),
 	)
 	b.label(one)
+	b.add(asm.Mov.Imm(asm.R2, 1))
+	b.label(counted)
 	b.count(packets, asm.R2)
 	b.count(bytes, asm.R3)
 }

@@ -1,0 +1,302 @@
+package tunnel_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"genkan/tunnel"
+	"genkan/tunnel/tunneltest"
+)
+
+// Contents through the programs, TCP and UDP bursts, both ways, with each kind
+// of peer, over a link that takes super-packets whole and over one that has to
+// have them cut and puts them together again.
+func TestEBPFContents(t *testing.T) {
+	for _, peer := range []string{tunnel.DatapathEBPF, tunnel.DatapathUserspace} {
+		for _, wire := range []bool{false, true} {
+			for _, mtu := range []int{1280, 1480} {
+				t.Run(fmt.Sprintf("%s_wire=%v_%d", peer, wire, mtu), func(t *testing.T) {
+					edge := tunnel.Config{Datapath: tunnel.DatapathEBPF, MTU: mtu, Expose: tunnel.ExposeAll}
+					relay := edge
+					relay.Datapath = peer
+					p := tunneltest.NewPair(t, edge, relay)
+					if wire {
+						wireLike(t, p.EdgeNS, "up0")
+						wireLike(t, p.RelayNS, "up0")
+						wireLike(t, p.ISP, "edge0", "relay0")
+						wireLike(t, p.Client, "net0")
+					}
+					own := p.Edge.Address()
+					t.Log("in", tunneltest.Transfer(t, p.Client, p.EdgeNS, own, 10<<20))
+					t.Log("out", tunneltest.Transfer(t, p.EdgeNS, p.Client, p.ClientAddr, 10<<20))
+					tunneltest.Segments(t, p.Client, p.EdgeNS, own, 1000, 20)
+					tunneltest.Segments(t, p.EdgeNS, p.Client, p.ClientAddr, 1000, 20)
+					st := p.Edge.Status()
+					t.Log(st.Received, st.Sent, st.Drops)
+					if n := throughDevice(t, p.EdgeNS, "tun6rd"); n > st.Sent.Packets/100+20 {
+						t.Errorf("%d packets of %d came out of the TUN device, past the programs", n, st.Sent.Packets)
+					}
+				})
+			}
+		}
+	}
+}
+
+// throughDevice is how many packets the TUN device gave to its reader.
+func throughDevice(t *testing.T, ns *tunneltest.NS, name string) (n uint64) {
+	t.Helper()
+	ns.Must(func() error {
+		link, err := netlink.LinkByName(name)
+		if err == nil {
+			n = link.Attrs().Statistics.TxPackets
+		}
+		return err
+	})
+	return n
+}
+
+// wireLike makes a veth behave like a card without offloads: super-packets are
+// cut before they leave, and GRO merges what arrives.
+func wireLike(t *testing.T, ns *tunneltest.NS, names ...string) {
+	t.Helper()
+	ns.Must(func() error {
+		for _, name := range names {
+			link, err := netlink.LinkByName(name)
+			if err != nil {
+				return err
+			}
+			if err := netlink.LinkSetGSOMaxSegs(link, 1); err != nil {
+				return fmt.Errorf("gso_max_segs of %s: %w", name, err)
+			}
+			if err := ethtool(name, unix.ETHTOOL_SGRO, 1); err != nil {
+				return fmt.Errorf("GRO of %s: %w", name, err)
+			}
+		}
+		return nil
+	})
+}
+
+func ethtool(name string, cmd, value uint32) error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	data := [2]uint32{cmd, value}
+	var req struct {
+		name [unix.IFNAMSIZ]byte
+		data unsafe.Pointer
+		_    [16]byte
+	}
+	copy(req.name[:], name)
+	req.data = unsafe.Pointer(&data)
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&req))); errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// TestEBPFRestart: with its programs pinned, the tunnel carries traffic while
+// no process serves it, and a stream does not notice that one takes it over.
+func TestEBPFRestart(t *testing.T) {
+	p, cfg := pairWithoutEdge(t)
+	before := p.EdgeNS.Snapshot()
+	pins := mountBPF(t, filepath.Join(cfg.StateDir, "bpf"))
+
+	first := up(t, p.EdgeNS, cfg)
+	own := first.Address()
+	tunneltest.Transfer(t, p.Client, p.EdgeNS, own, 1<<20)
+	received := first.Status().Received.Packets
+	if err := first.Leave(); err != nil {
+		t.Fatal("Leave:", err)
+	}
+	if got := pinned(t, pins); len(got) != 1 {
+		t.Fatalf("pinned are %v, want one directory", got)
+	}
+
+	// Nobody serves; then a second process takes over in the middle of a stream.
+	tunneltest.Transfer(t, p.Client, p.EdgeNS, own, 1<<20)
+	stream, stop := ping(t, p, own)
+	second := up(t, p.EdgeNS, cfg)
+	time.Sleep(50 * time.Millisecond)
+	stop()
+	if lost := <-stream; lost != 0 {
+		t.Errorf("%d datagrams were lost in the takeover", lost)
+	}
+	if n := second.Status().Received.Packets; n <= received+700 {
+		t.Errorf("the counters do not go on: %d after %d and a transfer", n, received)
+	}
+	if got := second.Address(); got != own {
+		t.Errorf("address %v, was %v", got, own)
+	}
+	tunneltest.Transfer(t, p.EdgeNS, p.Client, p.ClientAddr, 1<<20)
+	if err := second.Close(); err != nil {
+		t.Fatal("Close:", err)
+	}
+	if got := pinned(t, pins); len(got) != 0 {
+		t.Errorf("still pinned: %v", got)
+	}
+	if after := p.EdgeNS.Snapshot(); after != before {
+		t.Errorf("left behind:\n%s\nbefore:\n%s", after, before)
+	}
+}
+
+// pairWithoutEdge is a pair whose edge the test brings up itself.
+func pairWithoutEdge(t *testing.T) (*tunneltest.Pair, tunnel.Config) {
+	t.Helper()
+	prefix, addr := netip.MustParsePrefix, netip.MustParseAddr
+	p := &tunneltest.Pair{EdgeNS: tunneltest.NewNS(t), RelayNS: tunneltest.NewNS(t), Client: tunneltest.NewNS(t), ClientAddr: addr("2606:4700::2")}
+	tunneltest.Veth(p.EdgeNS, "up0", prefix("203.0.113.5/24"), p.RelayNS, "up0", prefix("203.0.113.1/24"))
+	tunneltest.Veth(p.RelayNS, "net0", prefix("2606:4700::1/64"), p.Client, "net0", prefix("2606:4700::2/64"))
+	p.Client.Route(prefix("::/0"), addr("2606:4700::1"))
+	cfg := tunnel.Config{Prefix: prefix("2001:e41::/32"), Datapath: tunnel.DatapathEBPF, Expose: tunnel.ExposeAll, StateDir: t.TempDir()}
+	relay := cfg
+	relay.Role, relay.Local, relay.StateDir, relay.Datapath = tunnel.RoleRelay, addr("203.0.113.1"), "", tunnel.DatapathUserspace
+	p.Relay = tunneltest.Start(t, p.RelayNS, relay)
+	cfg.Relays = []netip.Addr{relay.Local}
+	return p, cfg
+}
+
+// ping sends numbered datagrams to an echo server on the edge until stop is
+// called, and says how many were not answered.
+func ping(t *testing.T, p *tunneltest.Pair, own netip.Addr) (lost <-chan int, stop func()) {
+	t.Helper()
+	var echo *net.UDPConn
+	p.EdgeNS.Must(func() (err error) {
+		echo, err = net.ListenUDP("udp6", net.UDPAddrFromAddrPort(netip.AddrPortFrom(own, 0)))
+		return err
+	})
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		buf := make([]byte, 64)
+		for {
+			n, from, err := echo.ReadFromUDPAddrPort(buf)
+			if err != nil {
+				return
+			}
+			_, _ = echo.WriteToUDPAddrPort(buf[:n], from)
+		}
+	}()
+	var conn *net.UDPConn
+	p.Client.Must(func() (err error) {
+		conn, err = net.DialUDP("udp6", nil, echo.LocalAddr().(*net.UDPAddr))
+		return err
+	})
+	done, result := make(chan struct{}), make(chan int, 1)
+	go func() {
+		buf, missing := make([]byte, 64), 0
+		for {
+			_, err := conn.Write([]byte("ping"))
+			_ = conn.SetReadDeadline(time.Now().Add(2 * time.Second))
+			if err == nil {
+				_, err = conn.Read(buf)
+			}
+			if err != nil {
+				missing++
+			}
+			select {
+			case <-done:
+				result <- missing
+				return
+			default:
+			}
+		}
+	}()
+	t.Cleanup(func() { echo.Close(); conn.Close(); <-served })
+	return result, func() { close(done) }
+}
+
+// mountBPF mounts a bpffs of the test's own.
+func mountBPF(t *testing.T, dir string) string {
+	t.Helper()
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("bpf", dir, "bpf", 0, ""); err != nil {
+		tunneltest.Skip(t, fmt.Sprintf("no bpffs can be mounted: %v", err))
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+func pinned(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), "genkan") { // the kernel has two files of its own there
+			names = append(names, e.Name())
+		}
+	}
+	return names
+}
+
+// TestEBPFRefuses: asked for by name, it says what is missing.
+func TestEBPFRefuses(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		cfg  tunnel.Config
+		edit func(ns *tunneltest.NS)
+		want string
+	}{
+		{"mtu", tunnel.Config{MTU: 1481}, nil, `the eBPF datapath with mtu 1481 needs an uplink of 1501; "up0" has 1500`},
+		{"tun-uplink", tunnel.Config{}, func(ns *tunneltest.NS) {
+			ns.Must(func() error {
+				attrs := netlink.NewLinkAttrs()
+				attrs.Name = "ppp0"
+				tun := &netlink.Tuntap{LinkAttrs: attrs, Mode: netlink.TUNTAP_MODE_TUN}
+				if err := netlink.LinkAdd(tun); err != nil {
+					return err
+				}
+				return errors.Join(netlink.LinkSetUp(tun), netlink.RouteReplace(&netlink.Route{
+					LinkIndex: tun.Attrs().Index, Dst: &net.IPNet{IP: net.IPv4(198, 51, 100, 1), Mask: net.CIDRMask(32, 32)}}))
+			})
+		}, `the eBPF datapath needs an Ethernet uplink; "ppp0" is none`},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			front, peer := tunneltest.NewNS(t), tunneltest.NewNS(t)
+			tunneltest.Veth(front, "up0", netip.MustParsePrefix("192.0.2.10/24"), peer, "peer0", netip.MustParsePrefix("192.0.2.1/24"))
+			front.Route(netip.MustParsePrefix("0.0.0.0/0"), netip.MustParseAddr("192.0.2.1"))
+			if row.edit != nil {
+				row.edit(front)
+			}
+			row.cfg.Datapath, row.cfg.StateDir = tunnel.DatapathEBPF, t.TempDir()
+			row.cfg.Prefix = netip.MustParsePrefix("2001:db8::/32")
+			row.cfg.Relays = []netip.Addr{netip.MustParseAddr("198.51.100.1")}
+			row.cfg.Local = netip.MustParseAddr("192.0.2.10")
+			before := front.Snapshot()
+			front.Must(func() error {
+				tun, err := tunnel.Up(context.Background(), row.cfg)
+				if err == nil {
+					return errors.Join(errors.New("up"), tun.Close())
+				}
+				if !strings.Contains(err.Error(), row.want) {
+					t.Errorf("error %v\nwant %s", err, row.want)
+				}
+				return nil
+			})
+			if after := front.Snapshot(); after != before {
+				t.Errorf("left behind:\n%s\nbefore:\n%s", after, before)
+			}
+		})
+	}
+}
