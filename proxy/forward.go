@@ -46,7 +46,7 @@ func (a *arrival) forward(f *forward, sniffed []byte) {
 		a.refuse()
 		return
 	}
-	fl.group = f.groups[min(int(a.svc.offset), len(f.groups)-1)]
+	fl.group = a.svc.group()
 	fl.stream = &stream{client: a.addr()}
 	a.server.conns.add(fl.stream)
 	s := a.server.pipe.Forward(a.conn, fl.plan())

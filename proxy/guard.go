@@ -97,6 +97,15 @@ type source struct {
 
 // dialTCP connects to a backend. It waits no longer than ctx.
 func (g *guard) dialTCP(ctx context.Context, to netip.AddrPort, from source) (*net.TCPConn, error) {
+	conn, err := g.dial(ctx, "tcp4", to, from)
+	if err != nil {
+		return nil, err
+	}
+	return conn.(*net.TCPConn), nil
+}
+
+// dial connects to a backend over "tcp4" or "udp4".
+func (g *guard) dial(ctx context.Context, network string, to netip.AddrPort, from source) (net.Conn, error) {
 	dialer := net.Dialer{
 		KeepAlive: -1, // both idle and life are bounded by us
 		ControlContext: func(ctx context.Context, network, address string, raw syscall.RawConn) error {
@@ -106,14 +115,14 @@ func (g *guard) dialTCP(ctx context.Context, to netip.AddrPort, from source) (*n
 			return from.prepare(raw)
 		},
 	}
-	if from.addr.IsValid() {
-		dialer.LocalAddr = &net.TCPAddr{IP: from.addr.AsSlice()}
+	switch ip := from.addr.AsSlice(); {
+	case ip == nil:
+	case network == "udp4":
+		dialer.LocalAddr = &net.UDPAddr{IP: ip}
+	default:
+		dialer.LocalAddr = &net.TCPAddr{IP: ip}
 	}
-	conn, err := dialer.DialContext(ctx, "tcp4", to.String())
-	if err != nil {
-		return nil, err
-	}
-	return conn.(*net.TCPConn), nil
+	return dialer.DialContext(ctx, network, to.String())
 }
 
 // prepare sets what a chosen source address needs before bind.

@@ -140,9 +140,11 @@ func (s *Server) Serve(ctx context.Context) error {
 // run starts the accept loop of d. s.mu is held.
 func (s *Server) run(d *door) {
 	s.running.Go(func() {
-		if d.tcp != nil {
-			s.accept(s.serving, d)
+		if d.udp != nil {
+			s.serveUDP(d)
+			return
 		}
+		s.accept(s.serving, d)
 	})
 }
 

@@ -56,7 +56,13 @@ type site struct {
 type forward struct {
 	Forward
 	gateway
-	groups []*group
+	groups  []*group
+	udpIdle time.Duration // of a UDP session
+}
+
+// group is the backends of svc's port.
+func (svc *service) group() *group {
+	return svc.forward.groups[min(svc.offset, len(svc.forward.groups)-1)]
 }
 
 // build checks cfg and makes a state of it. Groups of the running state that
@@ -190,12 +196,10 @@ func (st *state) addForward(c Forward, s *Server, errs *faults) {
 	}
 	errs.add(place, checkAnnounce(c.Announce, "proxy-v1", "proxy-v2"))
 	one := &forward{Forward: c, gateway: gateway{"forward", c.Name, c.Access, c.Shadow, s.stats.of("forward", c.Name)}}
-	if one.Idle == 0 {
-		one.Idle = st.timeouts.Idle
-	}
-	if one.Lifetime == 0 {
-		one.Lifetime = st.timeouts.Lifetime
-	}
+	one.udpIdle = cmp.Or(c.Idle, st.timeouts.UDPIdle)
+	one.Idle = cmp.Or(c.Idle, st.timeouts.Idle)
+	one.MaxSessions = cmp.Or(c.MaxSessions, 16384)
+	one.Lifetime = cmp.Or(c.Lifetime, st.timeouts.Lifetime)
 	config, err := st.groupOf("forward", c.Name, c.To, c.Balance, c.Check, c.MaxConns)
 	errs.add(place, err)
 	config.probes(c.Source, c.Pool)

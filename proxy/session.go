@@ -1,0 +1,224 @@
+package proxy
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"genkan/acl"
+	"genkan/proxy/datagram"
+	"genkan/proxy/pool"
+)
+
+// A session is one client's conversation with a UDP backend, over a socket of
+// its own: by that the answers are told apart.
+type session struct {
+	door    *udpDoor
+	key     sessionKey
+	forward *forward
+	group   *group
+	verdict acl.Verdict
+	began   time.Time
+	lease   *lease
+	source  source
+	pooled  *pool.Lease // nil: source is not of a pool
+	conn    *datagram.Conn
+	head    []byte // announcement before each datagram
+	stream  *stream
+	idle    time.Duration
+
+	fresh  *list.Element // in udpDoor.fresh; guarded by udpDoor.mu
+	proven atomic.Bool   // the client sent a second datagram
+	last   atomic.Int64  // of any datagram, Unix nanoseconds
+	asked  atomic.Int64  // datagrams of the client
+	told   atomic.Int64  // datagrams of the backend
+	in     atomic.Int64  // bytes of the client
+	out    atomic.Int64  // bytes to the client
+	muted  atomic.Int64  // datagrams that the amplification guard kept back
+
+	reason  string      // why it ended; guarded by udpDoor.mu
+	refused atomic.Bool // the backend's port is closed
+}
+
+// amplification is how many times the bytes of a client's first datagram it is
+// answered with before it sends a second one. A forged source gains little
+// then; DNS has limits of its own.
+const amplification = 3
+
+// answeredIdle is how long a DNS session whose questions are all answered is
+// kept for repeated answers.
+const answeredIdle = time.Second
+
+// open chooses the backend and makes the session's socket.
+func (one *session) open(st *state) (err error) {
+	f := one.forward
+	client := acl.AddrFrom(one.key.client.Addr())
+	if one.source, one.pooled, err = st.sourceOf(f.Source, f.Pool, client); err != nil {
+		return err
+	}
+	one.idle = f.udpIdle
+	one.last.Store(time.Now().UnixNano())
+	if one.lease, err = one.group.pick(client, nil); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), one.group.config.dial)
+	defer cancel()
+	conn, err := st.guard.dial(ctx, "udp4", one.lease.addr, one.source)
+	if err != nil {
+		return fmt.Errorf("backend %s: %w", one.lease.text, cause(err))
+	}
+	if one.conn, err = datagram.Connected(conn.(*net.UDPConn)); err != nil {
+		conn.Close()
+		return err
+	}
+	one.stream = &stream{client: client}
+	one.stream.cutWith(func() { one.conn.Close() })
+	one.door.server.conns.add(one.stream)
+	return nil
+}
+
+// received notes what the client sent.
+func (one *session) received(bytes, count int) {
+	one.last.Store(time.Now().UnixNano())
+	one.in.Add(int64(bytes))
+	if one.asked.Add(int64(count)) > 1 {
+		one.proven.Store(true)
+	}
+}
+
+// toBackend passes datagrams of the client on. One that is lost is lost: that
+// is what UDP clients are made for.
+func (one *session) toBackend(packets []datagram.Packet) {
+	if _, err := one.conn.Write(packets, datagram.Route{}); isRefused(err) {
+		one.refuse()
+	}
+}
+
+// refuse ends a session whose backend has told that nobody is there. The
+// kernel tells it once, to the next read or write.
+func (one *session) refuse() {
+	one.refused.Store(true)
+	one.unlist("refused")
+}
+
+// answers passes the backend's datagrams to the client until the session ends.
+func (one *session) answers() {
+	route := datagram.Route{To: one.key.client, From: one.key.local, Interface: one.key.index}
+	for {
+		err := one.conn.Read(func(b *datagram.Batch) { one.toClient(b, route) })
+		if errors.Is(err, net.ErrClosed) {
+			break
+		}
+		if isRefused(err) {
+			one.refuse()
+			break
+		}
+	}
+	one.finish()
+}
+
+// toClient passes a batch of the backend on.
+func (one *session) toClient(b *datagram.Batch, route datagram.Route) {
+	var packets [16]datagram.Packet
+	n := 0
+	for i := range b.Len() {
+		payload := b.Payload(i)
+		one.told.Add(int64(b.Count(i)))
+		if !one.mayTell(len(payload)) {
+			one.muted.Add(int64(b.Count(i)))
+			continue
+		}
+		one.out.Add(int64(len(payload)))
+		packets[n] = datagram.Packet{Payload: payload, Segment: b.Segment(i)}
+		n++
+	}
+	one.last.Store(time.Now().UnixNano())
+	one.lease.succeeded()
+	one.door.conn.Write(packets[:n], route)
+}
+
+// mayTell is the amplification guard.
+func (one *session) mayTell(bytes int) bool {
+	return one.proven.Load() || one.forward.Protocol == "dns" ||
+		one.out.Load()+int64(bytes) <= amplification*one.in.Load()
+}
+
+// isIdle tells that the session may end at now.
+func (one *session) isIdle(now time.Time) bool {
+	limit := one.idle
+	if one.forward.Protocol == "dns" && one.told.Load() >= one.asked.Load() {
+		limit = min(limit, answeredIdle)
+	}
+	return now.Sub(time.Unix(0, one.last.Load())) > limit
+}
+
+// remove takes the session out of the table and closes its socket, which ends
+// answers. udpDoor.mu is held.
+func (one *session) remove(reason string) {
+	if one.door.sessions[one.key] != one {
+		return
+	}
+	delete(one.door.sessions, one.key)
+	if one.fresh != nil {
+		one.door.fresh.Remove(one.fresh)
+		one.fresh = nil
+	}
+	one.reason = reason
+	one.conn.Close()
+}
+
+func (one *session) unlist(reason string) {
+	one.door.mu.Lock()
+	defer one.door.mu.Unlock()
+	one.remove(reason)
+}
+
+// release gives back what open took.
+func (one *session) release() {
+	one.verdict.Release()
+	if one.pooled != nil {
+		one.pooled.Release()
+	}
+	if one.lease != nil {
+		one.lease.done()
+	}
+	if one.stream != nil {
+		one.door.server.conns.remove(one.stream)
+	}
+}
+
+// finish ends the session for good: count, log, release.
+func (one *session) finish() {
+	one.unlist("cut") // unless it is out already
+	s, f := one.door.server, one.forward
+	f.count.up.Add(one.in.Load())
+	f.count.down.Add(one.out.Load())
+	defer one.release()
+	if one.refused.Load() {
+		err := errors.New("port unreachable")
+		one.group.failed(one.lease.member, err)
+		f.count.failed.Add(1)
+		why := fmt.Sprintf("backend %s: %s after %s", one.lease.text, err, since(one.began))
+		s.deny.note("no backend", f.kind, f.name, acl.AddrFrom(one.key.client.Addr()), acl.Verdict{Why: why})
+		return
+	}
+	attrs := []any{
+		"forward", f.Name, "client", one.key.client.Addr(), "backend", one.lease.text,
+		"up", one.in.Load(), "down", one.out.Load(), "lasted", since(one.began), "end", one.reason,
+	}
+	if one.source.addr.IsValid() {
+		attrs = append(attrs, "source", one.source.addr)
+	}
+	if muted := one.muted.Load(); muted > 0 {
+		attrs = append(attrs, "muted", muted)
+	}
+	if f.Protocol == "dns" {
+		s.log.Debug("session", attrs...)
+		return
+	}
+	s.log.Info("session", attrs...)
+}
