@@ -300,3 +300,33 @@ func TestEBPFRefuses(t *testing.T) {
 		})
 	}
 }
+
+// TestEBPFKilled: a process that is killed takes nothing with it, and the next
+// one leaves nothing behind.
+func TestEBPFKilled(t *testing.T) {
+	p, cfg := pairWithoutEdge(t)
+	before := p.EdgeNS.Snapshot()
+	pins := mountBPF(t, filepath.Join(cfg.StateDir, "bpf"))
+	child := startChild(t, p.EdgeNS, cfg)
+	own := netip.MustParseAddr("2001:e41:cb00:7105::1")
+	tunneltest.Transfer(t, p.Client, p.EdgeNS, own, 1<<20)
+	if err := child.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = child.Wait() // killed, as it should be
+	tunneltest.Transfer(t, p.Client, p.EdgeNS, own, 1<<20)
+	tunneltest.Transfer(t, p.EdgeNS, p.Client, p.ClientAddr, 1<<20)
+
+	// Another datapath takes over: the programs go.
+	cfg.Datapath = tunnel.DatapathUserspace
+	next := up(t, p.EdgeNS, cfg)
+	if got := pinned(t, pins); len(got) != 0 {
+		t.Errorf("still pinned: %v", got)
+	}
+	if err := next.Close(); err != nil {
+		t.Fatal("Close:", err)
+	}
+	if after := p.EdgeNS.Snapshot(); after != before {
+		t.Errorf("left behind:\n%s\nbefore:\n%s", after, before)
+	}
+}
