@@ -104,6 +104,15 @@ func (s *Set) Covers(r Range) bool {
 	return ok && span.Contains(r.Last)
 }
 
+// SetOf returns the set of some prefixes.
+func SetOf(prefixes ...Prefix) *Set {
+	var b SetBuilder
+	for _, p := range prefixes {
+		b.AddPrefix(p)
+	}
+	return b.Build()
+}
+
 // A SetBuilder collects what a Set is to hold. The zero SetBuilder is ready.
 type SetBuilder struct {
 	v4, v6     []span
