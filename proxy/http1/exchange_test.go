@@ -16,6 +16,7 @@ import (
 
 	"genkan/proxy/exchange"
 	"genkan/proxy/http1"
+	"genkan/proxy/internal/webtest"
 )
 
 // patience is the deadline of everything that should take milliseconds.
@@ -23,7 +24,7 @@ const patience = 20 * time.Second
 
 // startHTTP is a backend on net/http, which is as good as any.
 func startHTTP(t testing.TB, h http.HandlerFunc) string {
-	ln := mustListen(t)
+	ln := webtest.MustListen(t)
 	srv := &http.Server{Handler: h}
 	go srv.Serve(ln)
 	t.Cleanup(func() { srv.Close() })
@@ -75,7 +76,7 @@ const get = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"
 
 func TestKeepAliveReusesBothSides(t *testing.T) {
 	var conns atomic.Int32
-	addr := startBackend(t, func(c *net.TCPConn) {
+	addr := webtest.StartBackend(t, func(c *net.TCPConn) {
 		n := conns.Add(1)
 		br := bufio.NewReader(c)
 		for {
@@ -86,7 +87,7 @@ func TestKeepAliveReusesBothSides(t *testing.T) {
 		}
 	})
 	f := startFront(t, addr, nil)
-	c := dialClient(t, f.addr)
+	c := dialClient(t, f.Addr)
 	for range 5 {
 		c.send(t, get)
 		if _, body := c.answer(t, "GET"); body != "1" {
@@ -98,7 +99,7 @@ func TestKeepAliveReusesBothSides(t *testing.T) {
 func TestPipelinedRequestsAreAnsweredInOrder(t *testing.T) {
 	addr := startHTTP(t, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.URL.Path) })
 	f := startFront(t, addr, nil)
-	c := dialClient(t, f.addr)
+	c := dialClient(t, f.Addr)
 	var all strings.Builder
 	for i := range 50 {
 		fmt.Fprintf(&all, "GET /%d HTTP/1.1\r\nHost: a.test\r\n\r\n", i)
@@ -114,7 +115,7 @@ func TestPipelinedRequestsAreAnsweredInOrder(t *testing.T) {
 // startQuitter answers one request on each connection and closes it as the
 // second arrives, as a backend does whose keep-alive time is over.
 func startQuitter(t *testing.T, count *atomic.Int32) string {
-	return startBackend(t, func(c *net.TCPConn) {
+	return webtest.StartBackend(t, func(c *net.TCPConn) {
 		br := bufio.NewReader(c)
 		r, err := http.ReadRequest(br)
 		if err != nil {
@@ -130,7 +131,7 @@ func startQuitter(t *testing.T, count *atomic.Int32) string {
 func TestIdempotentRequestIsSentAgain(t *testing.T) {
 	var count atomic.Int32
 	f := startFront(t, startQuitter(t, &count), nil)
-	c := dialClient(t, f.addr)
+	c := dialClient(t, f.Addr)
 	for i := range 10 {
 		c.send(t, get)
 		if resp, _ := c.answer(t, "GET"); resp.StatusCode != 200 {
@@ -145,7 +146,7 @@ func TestIdempotentRequestIsSentAgain(t *testing.T) {
 func TestOtherRequestIsNotSentAgain(t *testing.T) {
 	var count atomic.Int32
 	f := startFront(t, startQuitter(t, &count), nil)
-	c := dialClient(t, f.addr)
+	c := dialClient(t, f.Addr)
 	post := "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 2\r\n\r\nhi"
 	c.send(t, post)
 	c.answer(t, "POST")
@@ -175,7 +176,7 @@ func TestBodiesPassUnchanged(t *testing.T) {
 				body = io.MultiReader(body)
 			}
 			tr := &http.Transport{DisableKeepAlives: true}
-			req, _ := http.NewRequest("POST", "http://"+f.addr+"/", body)
+			req, _ := http.NewRequest("POST", "http://"+f.Addr+"/", body)
 			resp, err := tr.RoundTrip(req)
 			if err != nil {
 				t.Fatalf("%s %d: %v", kind, size, err)
@@ -204,7 +205,7 @@ func TestAnswersPassUnchanged(t *testing.T) {
 	defer tr.CloseIdleConnections()
 	for _, size := range []int{0, 1, 1000, 15_900, 16 << 10, 64 << 10, 1_000_000, 20_000_000} {
 		for _, kind := range []string{"length", "chunked"} {
-			req, _ := http.NewRequest("GET", fmt.Sprintf("http://%s/%d?%s", f.addr, size, kind), nil)
+			req, _ := http.NewRequest("GET", fmt.Sprintf("http://%s/%d?%s", f.Addr, size, kind), nil)
 			resp, err := tr.RoundTrip(req)
 			if err != nil {
 				t.Fatalf("%s %d: %v", kind, size, err)
@@ -225,7 +226,7 @@ func TestExpectContinue(t *testing.T) {
 			b, _ := io.ReadAll(r.Body)
 			fmt.Fprint(w, len(b))
 		})
-		c := dialClient(t, startFront(t, addr, nil).addr)
+		c := dialClient(t, startFront(t, addr, nil).Addr)
 		c.send(t, post)
 		if resp, _ := c.answer(t, "POST"); resp.StatusCode != 100 {
 			t.Fatalf("first answer %s, want 100", resp.Status)
@@ -239,7 +240,7 @@ func TestExpectContinue(t *testing.T) {
 	})
 	t.Run("refused", func(t *testing.T) {
 		addr := startHTTP(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(413) })
-		c := dialClient(t, startFront(t, addr, nil).addr)
+		c := dialClient(t, startFront(t, addr, nil).Addr)
 		c.send(t, post)
 		if resp, _ := c.answer(t, "POST"); resp.StatusCode != 413 || !resp.Close {
 			t.Errorf("answer %s, close %v; want 413 and close", resp.Status, resp.Close)
@@ -247,7 +248,7 @@ func TestExpectContinue(t *testing.T) {
 		c.checkClosed(t)
 	})
 	t.Run("backend_does_not_know", func(t *testing.T) {
-		addr := startBackend(t, func(c *net.TCPConn) {
+		addr := webtest.StartBackend(t, func(c *net.TCPConn) {
 			r, err := http.ReadRequest(bufio.NewReader(c))
 			if err != nil {
 				return
@@ -257,7 +258,7 @@ func TestExpectContinue(t *testing.T) {
 		})
 		c := dialClient(t, startFront(t, addr, func(_ *http1.Config, tc *http1.TransportConfig) {
 			tc.ContinueTimeout = 10 * time.Millisecond
-		}).addr)
+		}).Addr)
 		c.send(t, post)
 		c.answer(t, "POST")
 		c.send(t, body)
@@ -270,13 +271,13 @@ func TestExpectContinue(t *testing.T) {
 // A backend that refuses an upload before it has read it: the client must
 // see the refusal, not a reset.
 func TestEarlyAnswerToUpload(t *testing.T) {
-	addr := startBackend(t, func(c *net.TCPConn) {
+	addr := webtest.StartBackend(t, func(c *net.TCPConn) {
 		http.ReadRequest(bufio.NewReader(c))
 		io.WriteString(c, "HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nno!")
 		c.CloseWrite()
 		io.Copy(io.Discard, c)
 	})
-	c := dialClient(t, startFront(t, addr, nil).addr)
+	c := dialClient(t, startFront(t, addr, nil).Addr)
 	c.send(t, "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 100000000\r\n\r\n")
 	c.send(t, strings.Repeat("x", 100_000))
 	resp, body := c.answer(t, "POST")
@@ -300,7 +301,7 @@ func TestHTTP10(t *testing.T) {
 		{"no_host", "GET / HTTP/1.0\r\n\r\n", "close"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			c := dialClient(t, f.addr)
+			c := dialClient(t, f.Addr)
 			c.send(t, row.request)
 			head, err := http.ReadResponse(c.br, nil)
 			if err != nil {
@@ -327,7 +328,7 @@ func TestHeadAndNotModified(t *testing.T) {
 			w.WriteHeader(304)
 		}
 	})
-	c := dialClient(t, startFront(t, addr, nil).addr)
+	c := dialClient(t, startFront(t, addr, nil).Addr)
 	c.send(t, strings.Replace(get, "GET", "HEAD", 1))
 	if resp, body := c.answer(t, "HEAD"); resp.StatusCode != 200 || resp.ContentLength != 1234 || body != "" {
 		t.Errorf("HEAD: %s, length %d, %q", resp.Status, resp.ContentLength, body)
@@ -339,7 +340,7 @@ func TestHeadAndNotModified(t *testing.T) {
 }
 
 func TestWebsocket(t *testing.T) {
-	addr := startBackend(t, func(c *net.TCPConn) {
+	addr := webtest.StartBackend(t, func(c *net.TCPConn) {
 		br := bufio.NewReader(c)
 		r, err := http.ReadRequest(br)
 		if err != nil || r.Header.Get("Upgrade") != "websocket" || r.Header.Get("Connection") != "Upgrade" {
@@ -349,7 +350,7 @@ func TestWebsocket(t *testing.T) {
 		io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\nearly")
 		io.Copy(c, br)
 	})
-	c := dialClient(t, startFront(t, addr, nil).addr)
+	c := dialClient(t, startFront(t, addr, nil).Addr)
 	c.send(t, "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Key: k\r\n\r\nfirst")
 	resp, err := http.ReadResponse(c.br, nil)
 	if err != nil || resp.StatusCode != 101 || resp.Header.Get("Upgrade") != "websocket" || resp.Header.Get("Sec-WebSocket-Accept") != "x" {
@@ -375,7 +376,7 @@ func TestEarlyHintsAndStream(t *testing.T) {
 			w.(http.Flusher).Flush()
 		}
 	})
-	c := dialClient(t, startFront(t, addr, nil).addr)
+	c := dialClient(t, startFront(t, addr, nil).Addr)
 	c.send(t, get)
 	if resp, _ := c.answer(t, "GET"); resp.StatusCode != 103 || resp.Header.Get("Link") == "" {
 		t.Fatalf("first answer %s %q", resp.Status, resp.Header)
@@ -399,7 +400,7 @@ func TestEarlyHintsAndStream(t *testing.T) {
 }
 
 func TestFailedBackends(t *testing.T) {
-	closed := mustListen(t)
+	closed := webtest.MustListen(t)
 	closed.Close()
 	for _, row := range []struct {
 		name, backend string
@@ -407,14 +408,14 @@ func TestFailedBackends(t *testing.T) {
 		fault         http1.Fault
 	}{
 		{"refused", closed.Addr().String(), 502, http1.FaultDial},
-		{"silent", startBackend(t, func(c *net.TCPConn) { io.Copy(io.Discard, c) }), 504, http1.FaultTimeout},
-		{"closes", startBackend(t, func(c *net.TCPConn) { http.ReadRequest(bufio.NewReader(c)) }), 502, http1.FaultClosed},
+		{"silent", webtest.StartBackend(t, func(c *net.TCPConn) { io.Copy(io.Discard, c) }), 504, http1.FaultTimeout},
+		{"closes", webtest.StartBackend(t, func(c *net.TCPConn) { http.ReadRequest(bufio.NewReader(c)) }), 502, http1.FaultClosed},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			f := startFront(t, row.backend, func(_ *http1.Config, tc *http1.TransportConfig) {
 				tc.HeadTimeout = 100 * time.Millisecond
 			})
-			c := dialClient(t, f.addr)
+			c := dialClient(t, f.Addr)
 			c.send(t, get)
 			resp, body := c.answer(t, "GET")
 			if resp.StatusCode != row.status || strings.Contains(body, row.backend) {
@@ -431,10 +432,7 @@ func TestFailedBackends(t *testing.T) {
 func (f *front) result(t *testing.T) exchange.Result {
 	t.Helper()
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		f.policy.mu.Lock()
-		rs := f.policy.results
-		f.policy.mu.Unlock()
-		if len(rs) > 0 {
+		if rs := f.Policy.Results(); len(rs) > 0 {
 			return rs[0]
 		}
 	}
@@ -443,7 +441,7 @@ func (f *front) result(t *testing.T) exchange.Result {
 }
 
 func TestSlowClientIsAnswered408(t *testing.T) {
-	f := startFront(t, startRecorder(t).addr, func(c *http1.Config, _ *http1.TransportConfig) {
+	f := startFront(t, webtest.StartRecorder(t).Addr, func(c *http1.Config, _ *http1.TransportConfig) {
 		c.HeadTimeout, c.BodyGrace = 50*time.Millisecond, 50*time.Millisecond
 	})
 	for _, row := range []struct{ name, text string }{
@@ -453,7 +451,7 @@ func TestSlowClientIsAnswered408(t *testing.T) {
 		{"chunked", "POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nx"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			c := dialClient(t, f.addr)
+			c := dialClient(t, f.Addr)
 			c.send(t, row.text)
 			if resp, _ := c.answer(t, "GET"); resp.StatusCode != 408 || !resp.Close {
 				t.Errorf("answer %s, want 408 and close", resp.Status)
@@ -471,7 +469,7 @@ func TestDrain(t *testing.T) {
 		}
 	})
 	f := startFront(t, addr, nil)
-	idle, busy := dialClient(t, f.addr), dialClient(t, f.addr)
+	idle, busy := dialClient(t, f.Addr), dialClient(t, f.Addr)
 	idle.send(t, get)
 	idle.answer(t, "GET")
 	busy.send(t, "GET /slow HTTP/1.1\r\nHost: a.test\r\n\r\n")

@@ -3,94 +3,57 @@ package http1_test
 import (
 	"bufio"
 	"bytes"
-	"compress/gzip"
 	"io"
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"genkan/proxy/internal/webtest"
 )
 
 var errTimeout = os.ErrDeadlineExceeded
 
-// A vector is one row of testdata/smuggling/INDEX.tsv.
-type vector struct {
-	name, expected string
-	data           []byte
-}
-
-func readVectors(t *testing.T, want func(name string) bool) []vector {
-	t.Helper()
-	index, err := os.ReadFile("testdata/smuggling/INDEX.tsv")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var vs []vector
-	for line := range strings.Lines(string(index)) {
-		col := strings.Split(strings.TrimSpace(line), "\t")
-		if col[0] == "name" || !want(col[0]) {
-			continue
-		}
-		data, err := os.ReadFile(filepath.Join("testdata/smuggling", col[0]))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if strings.HasSuffix(col[0], ".gz") {
-			zr, err := gzip.NewReader(bytes.NewReader(data))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if data, err = io.ReadAll(zr); err != nil {
-				t.Fatal(err)
-			}
-		}
-		vs = append(vs, vector{name: strings.TrimSuffix(strings.TrimSuffix(col[0], ".gz"), ".raw"), expected: col[2], data: data})
-	}
-	if len(vs) == 0 {
-		t.Fatal("no vectors")
-	}
-	return vs
-}
+const smuggling = "testdata/smuggling"
 
 // TestSmugglingVectors sends each client stream and looks at what the
 // strict recorder behind us got.
 func TestSmugglingVectors(t *testing.T) {
-	rows := readVectors(t, func(n string) bool {
+	rows := webtest.ReadVectors(t, smuggling, func(n string) bool {
 		return !strings.HasPrefix(n, "h2-") && !strings.HasPrefix(n, "resp-")
 	})
 	for _, v := range rows {
-		t.Run(v.name, func(t *testing.T) {
+		t.Run(v.Name, func(t *testing.T) {
 			t.Parallel()
-			rec := startRecorder(t)
-			f := startFront(t, rec.addr, nil)
-			c := mustDial(t, f.addr)
-			go c.Write(v.data)
+			rec := webtest.StartRecorder(t)
+			f := startFront(t, rec.Addr, nil)
+			c := mustDial(t, f.Addr)
+			go c.Write(v.Data)
 			window := 500 * time.Millisecond
-			if strings.HasPrefix(v.name, "expect") {
+			if strings.HasPrefix(v.Name, "expect") {
 				window = 1600 * time.Millisecond
 			}
-			if strings.Contains(v.name, "trunc") {
+			if strings.Contains(v.Name, "trunc") {
 				time.AfterFunc(100*time.Millisecond, func() { c.CloseWrite() })
 			}
 			answer, closed := readFor(c, window)
-			got, faults := rec.requests()
+			got, faults := rec.Requests()
 			checkVector(t, v, answers(t, answer), closed, got, faults)
 		})
 	}
 }
 
-func checkVector(t *testing.T, v vector, statuses []int, closed bool, got []seen, faults []string) {
+func checkVector(t *testing.T, v webtest.Vector, statuses []int, closed bool, got []webtest.Seen, faults []string) {
 	t.Helper()
 	oks := len(slices.DeleteFunc(slices.Clone(statuses), func(s int) bool { return s != 200 }))
 	bads := len(statuses) - oks
 	refused := bads <= 1 && oks == 0 && len(got) == 0 && closed
 	one := oks == 1 && bads == 0 && len(got) == 1
 	pass := false
-	switch v.expected {
+	switch v.Expected {
 	case "400":
 		pass = refused
 	case "one":
@@ -102,10 +65,10 @@ func checkVector(t *testing.T, v vector, statuses []int, closed bool, got []seen
 	case "one+400":
 		pass = oks == 1 && bads <= 1 && len(got) == 1 && closed
 	default:
-		t.Fatalf("unknown expectation %q", v.expected)
+		t.Fatalf("unknown expectation %q", v.Expected)
 	}
 	if !pass {
-		t.Errorf("want %s; got answers %v, closed %v, backend saw %q", v.expected, statuses, closed, got)
+		t.Errorf("want %s; got answers %v, closed %v, backend saw %q", v.Expected, statuses, closed, got)
 	}
 	if bads > 0 && !closed {
 		t.Errorf("connection open after %v", statuses)
@@ -114,17 +77,17 @@ func checkVector(t *testing.T, v vector, statuses []int, closed bool, got []seen
 		t.Errorf("the recorder was sent %q", faults)
 	}
 	for _, r := range got {
-		if strings.HasPrefix(r.target, "/smuggled") {
+		if strings.HasPrefix(r.Target, "/smuggled") {
 			t.Errorf("smuggled: %q", r)
 		}
-		for name, values := range r.header {
+		for name, values := range r.Header {
 			claim := strings.HasPrefix(name, "x-forwarded") || name == "x-real-ip" || name == "forwarded" || strings.ContainsAny(name, "_")
 			if claim && !slices.Equal(values, []string{"127.0.0.1"}) {
 				t.Errorf("the client's word passed: %s: %q", name, values)
 			}
 		}
-		if len(r.header["x-forwarded-for"]) != 1 || len(r.header["x-real-ip"]) != 1 {
-			t.Errorf("our own fields did not reach the backend: %q", r.header)
+		if len(r.Header["x-forwarded-for"]) != 1 || len(r.Header["x-real-ip"]) != 1 {
+			t.Errorf("our own fields did not reach the backend: %q", r.Header)
 		}
 	}
 }
@@ -173,35 +136,35 @@ func TestResponseVectors(t *testing.T) {
 		"resp-conn-listed":     "200 ok",
 		"resp-http10-close":    "200 ok",
 	}
-	for _, v := range readVectors(t, func(n string) bool { return strings.HasPrefix(n, "resp-") }) {
-		t.Run(v.name, func(t *testing.T) {
+	for _, v := range webtest.ReadVectors(t, smuggling, func(n string) bool { return strings.HasPrefix(n, "resp-") }) {
+		t.Run(v.Name, func(t *testing.T) {
 			t.Parallel()
-			addr := startBackend(t, func(c *net.TCPConn) {
+			addr := webtest.StartBackend(t, func(c *net.TCPConn) {
 				http.ReadRequest(bufio.NewReader(c))
 				times := 1
-				if v.name == "resp-1xx-flood" {
+				if v.Name == "resp-1xx-flood" {
 					times = 100000
 				}
 				for range times {
-					if _, err := c.Write(v.data); err != nil {
+					if _, err := c.Write(v.Data); err != nil {
 						return
 					}
 				}
-				for v.name == "resp-hdr-endless" {
+				for v.Name == "resp-hdr-endless" {
 					if _, err := c.Write(bytes.Repeat([]byte("a"), 4096)); err != nil {
 						return
 					}
 				}
 			})
 			f := startFront(t, addr, nil)
-			c := mustDial(t, f.addr)
+			c := mustDial(t, f.Addr)
 			request := "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"
-			if v.name == "resp-200-to-upgrade" {
+			if v.Name == "resp-200-to-upgrade" {
 				request = "GET / HTTP/1.1\r\nHost: a.test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
 			}
 			io.WriteString(c, request)
-			if got := readAnswer(t, c); got != want[v.name] {
-				t.Errorf("got %q, want %q", got, want[v.name])
+			if got := readAnswer(t, c); got != want[v.Name] {
+				t.Errorf("got %q, want %q", got, want[v.Name])
 			}
 			checkNotReused(t, f)
 		})
@@ -241,7 +204,7 @@ func readAnswer(t *testing.T, c net.Conn) string {
 // the same answer and not what the first left behind.
 func checkNotReused(t *testing.T, f *front) {
 	t.Helper()
-	c := mustDial(t, f.addr)
+	c := mustDial(t, f.Addr)
 	io.WriteString(c, "GET /second HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n")
 	got, _ := readFor(c, 10*time.Second)
 	if bytes.Contains(got, []byte("poison")) {
@@ -256,12 +219,12 @@ func TestCutAnswerIsVisible(t *testing.T) {
 		{"large", "HTTP/1.1 200 OK\r\nContent-Length: 500000\r\n\r\n" + strings.Repeat("x", 300000)},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			addr := startBackend(t, func(c *net.TCPConn) {
+			addr := webtest.StartBackend(t, func(c *net.TCPConn) {
 				http.ReadRequest(bufio.NewReader(c))
 				io.WriteString(c, row.answer)
 			})
 			f := startFront(t, addr, nil)
-			c := mustDial(t, f.addr)
+			c := mustDial(t, f.Addr)
 			io.WriteString(c, "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
 			if got := readAnswer(t, c); got != "cut" {
 				t.Errorf("got %q, want cut", got)

@@ -1,0 +1,216 @@
+package http2
+
+import (
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	h2 "golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+
+	"genkan/proxy/message"
+)
+
+// handle answers the request, in a goroutine of its own.
+func (st *stream) handle() {
+	if st.refuse != 0 {
+		st.finish(st.send(&message.Response{Status: st.refuse, Length: -1}, new(int64)))
+		return
+	}
+	resp := st.c.h.Handle(&st.req)
+	var sent int64
+	err := st.send(resp, &sent)
+	st.c.h.Done(&st.req, resp, message.Outcome{Sent: sent, Err: err})
+	if resp.Release != nil {
+		resp.Release.Close()
+	}
+	st.finish(err)
+}
+
+// finish ends the stream after its answer: with a reset where the answer is
+// not whole, or where the client still sends.
+func (st *stream) finish(err error) {
+	c := st.c
+	st.mu.Lock()
+	ended := st.ended
+	st.mu.Unlock()
+	c.mu.Lock()
+	open := !st.dropped
+	c.remove(st)
+	c.running--
+	if open && (err != nil || !ended) {
+		c.ours[c.oursNext%len(c.ours)] = st.id
+		c.oursNext++
+	}
+	last := len(c.streams) == 0
+	c.mu.Unlock()
+	c.giveBack(0, st.leftover())
+	switch {
+	case !open:
+	case err != nil:
+		c.write(func() error { return c.writes.WriteRSTStream(st.id, h2.ErrCodeInternal) })
+	case !ended:
+		// RFC 9113 §8.1: the answer is whole, the rest of the request is not
+		// wanted.
+		c.write(func() error { return c.writes.WriteRSTStream(st.id, h2.ErrCodeNo) })
+	}
+	if last && c.s.draining.Load() {
+		c.guard.StrikeRead()
+	} else if last {
+		c.guard.Read(c.s.config.IdleTimeout)
+	}
+}
+
+// send sends the answer; sent counts its content.
+func (st *stream) send(resp *message.Response, sent *int64) error {
+	if resp.Body == nil {
+		return st.writeHead(resp, nil, true)
+	}
+	buf := make([]byte, maxFrame)
+	n := 0
+	var err error
+	if resp.Body.Ready() > 0 {
+		n, err = resp.Body.Read(buf)
+	}
+	if err != nil && err != io.EOF {
+		return err
+	}
+	last := err == io.EOF && len(resp.Body.Trailer()) == 0 || resp.Length >= 0 && int64(n) == resp.Length
+	first := st.reserveNow(n)
+	if err := st.writeHead(resp, buf[:first], last && first == n); err != nil {
+		return err
+	}
+	*sent += int64(first)
+	if last && first == n {
+		return nil
+	}
+	if err := st.writeData(buf[first:n], last, sent); err != nil || last {
+		return err
+	}
+	for err == nil {
+		n, err = resp.Body.Read(buf)
+		last = resp.Length >= 0 && *sent+int64(n) == resp.Length
+		if werr := st.writeData(buf[:n], last, sent); werr != nil {
+			return werr
+		}
+		if last {
+			return nil
+		}
+	}
+	if err != io.EOF {
+		return err
+	}
+	return st.writeEnd(resp.Body.Trailer())
+}
+
+// reserveNow is reserve without waiting: 0 where there is no window.
+func (st *stream) reserveNow(n int) int {
+	c := st.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w := max(min(int64(n), c.sendWin, st.sendWin), 0)
+	c.sendWin -= w
+	st.sendWin -= w
+	return int(w)
+}
+
+// writeData sends content as the windows allow.
+func (st *stream) writeData(p []byte, last bool, sent *int64) error {
+	for len(p) > 0 {
+		n, err := st.reserve(len(p))
+		if err != nil {
+			return err
+		}
+		end := last && n == len(p)
+		if err := st.c.write(func() error { return st.c.writes.WriteData(st.id, end, p[:n]) }); err != nil {
+			return err
+		}
+		st.c.sentData.Add(1)
+		*sent += int64(n)
+		p = p[n:]
+	}
+	return nil
+}
+
+// writeHead sends the head and the first content in one write.
+func (st *stream) writeHead(resp *message.Response, data []byte, end bool) error {
+	if err := st.failed(); err != nil {
+		return err
+	}
+	c := st.c
+	return c.write(func() error {
+		c.encBuf.Reset()
+		c.field(":status", strconv.Itoa(resp.Status))
+		for _, f := range resp.Header {
+			c.field(f.Name, f.Value)
+		}
+		if !resp.Header.Has("Date") {
+			c.field("date", time.Now().UTC().Format("Mon, 02 Jan 2006 15:04:05 GMT"))
+		}
+		if resp.Length >= 0 {
+			c.field("content-length", strconv.FormatInt(resp.Length, 10))
+		}
+		if err := c.writeBlock(st.id, end && len(data) == 0); err != nil || len(data) == 0 {
+			return err
+		}
+		c.sentData.Add(1)
+		return c.writes.WriteData(st.id, end, data)
+	})
+}
+
+// writeEnd ends the answer, with its trailer where there is one.
+func (st *stream) writeEnd(trailer message.Header) error {
+	if err := st.failed(); err != nil {
+		return err
+	}
+	c := st.c
+	return c.write(func() error {
+		if len(trailer) == 0 {
+			return c.writes.WriteData(st.id, true, nil)
+		}
+		c.encBuf.Reset()
+		for _, f := range trailer {
+			c.field(f.Name, f.Value)
+		}
+		return c.writeBlock(st.id, true)
+	})
+}
+
+// inform sends an interim answer.
+func (st *stream) inform(status int, h message.Header) {
+	if st.failed() != nil {
+		return
+	}
+	c := st.c
+	c.write(func() error {
+		c.encBuf.Reset()
+		c.field(":status", strconv.Itoa(status))
+		for _, f := range h {
+			c.field(f.Name, f.Value)
+		}
+		return c.writeBlock(st.id, false)
+	})
+}
+
+// field encodes one field; its name goes out in lower case (RFC 9113 §8.2).
+// c.wmu is held.
+func (c *Conn) field(name, value string) {
+	c.enc.WriteField(hpack.HeaderField{Name: strings.ToLower(name), Value: value})
+}
+
+// writeBlock sends what was encoded. c.wmu is held.
+func (c *Conn) writeBlock(id uint32, end bool) error {
+	block := c.encBuf.Bytes()
+	first := block[:min(len(block), maxFrame)]
+	rest := block[len(first):]
+	err := c.writes.WriteHeaders(h2.HeadersFrameParam{
+		StreamID: id, BlockFragment: first, EndStream: end, EndHeaders: len(rest) == 0,
+	})
+	for err == nil && len(rest) > 0 {
+		part := rest[:min(len(rest), maxFrame)]
+		rest = rest[len(part):]
+		err = c.writes.WriteContinuation(id, len(rest) == 0, part)
+	}
+	return err
+}

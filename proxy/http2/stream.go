@@ -1,0 +1,267 @@
+package http2
+
+import (
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	h2 "golang.org/x/net/http2"
+
+	"genkan/proxy/http1"
+	"genkan/proxy/message"
+)
+
+// A stream is one request and its answer. It is the request's body.
+type stream struct {
+	c        *Conn
+	id       uint32
+	req      message.Request
+	refuse   int   // a status to answer in place of the handler, 0: none
+	declared int64 // content-length, -1: none
+	hosts    int   // Host fields
+
+	sendWin int64         // guarded by c.mu
+	dropped bool          // guarded by c.mu: not in c.streams any more
+	window  chan struct{} // a wake-up for the goroutine that answers
+
+	arrived chan struct{} // a wake-up for the goroutine that reads the body
+
+	mu       sync.Mutex // guards what follows
+	buf      []byte     // content not read yet
+	got      int64      // content received
+	consumed int64      // content read for which no window was given back
+	ended    bool       // END_STREAM was received
+	err      error      // why nothing more will come, or is wanted
+
+	waited time.Duration // of the goroutine that reads the body
+	asked  bool          // the same: 100 was sent
+}
+
+var (
+	errReset   = errors.New("the client reset the stream")
+	errStopped = errors.New("nobody wants the rest of the content")
+)
+
+// open makes a new stream, to be handled when all that arrived was read.
+func (c *Conn) open(f *h2.MetaHeadersFrame) *stream {
+	c.maxID = f.StreamID
+	c.abuse.noteStream(time.Now())
+	st := &stream{c: c, id: f.StreamID, window: make(chan struct{}, 1), arrived: make(chan struct{}, 1)}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	st.sendWin = c.initWin
+	c.streams[st.id] = st
+	c.pending = append(c.pending, st)
+	return st
+}
+
+// drop takes a stream out for the client's doing.
+func (c *Conn) drop(st *stream, err error) {
+	c.mu.Lock()
+	c.remove(st)
+	c.mu.Unlock()
+	st.fail(err)
+	c.giveBack(0, st.leftover())
+}
+
+// remove takes st out of the streams. c.mu is held.
+func (c *Conn) remove(st *stream) {
+	if !st.dropped {
+		st.dropped = true
+		delete(c.streams, st.id)
+	}
+}
+
+// wake lets the goroutine that answers look at the windows again.
+func (st *stream) wake() {
+	select {
+	case st.window <- struct{}{}:
+	default:
+	}
+}
+
+// fail ends the stream for whoever works on it.
+func (st *stream) fail(err error) {
+	st.mu.Lock()
+	if st.err == nil {
+		st.err = err
+	}
+	st.mu.Unlock()
+	st.notify()
+	st.wake()
+	st.req.Abort()
+}
+
+func (st *stream) notify() {
+	select {
+	case st.arrived <- struct{}{}:
+	default:
+	}
+}
+
+func (st *stream) hasEnded() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.ended
+}
+
+// leftover takes the content that nobody will read.
+func (st *stream) leftover() int64 {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	n := int64(len(st.buf)) + st.consumed
+	st.buf, st.consumed = nil, 0
+	return n
+}
+
+// receive takes content, and its end. False means a fault with that code.
+func (st *stream) receive(p []byte, end bool) (h2.ErrCode, bool) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.got += int64(len(p))
+	switch {
+	case st.ended:
+		return h2.ErrCodeStreamClosed, false
+	case int64(len(st.buf)+len(p))+st.consumed > int64(st.c.s.config.StreamWindow):
+		return h2.ErrCodeFlowControl, false
+	case st.declared >= 0 && (st.got > st.declared || end && st.got < st.declared):
+		return h2.ErrCodeProtocol, false
+	}
+	st.ended = end
+	if st.err != nil {
+		st.consumed += int64(len(p)) // given back when the stream ends
+		return 0, true
+	}
+	st.buf = append(st.buf, p...)
+	st.notify()
+	return 0, true
+}
+
+// Read returns content; it waits no longer than the configured pace allows.
+func (st *stream) Read(p []byte) (int, error) {
+	for {
+		n, update, err := st.take(p)
+		if update > 0 {
+			st.c.giveBack(st.id, update)
+		}
+		if n > 0 || err != nil || len(p) == 0 {
+			return n, err
+		}
+		if st.req.Expect && !st.asked {
+			st.asked = true
+			st.inform(100, nil)
+		}
+		if err := st.wait(); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// take is Read without waiting. update is the window to give back.
+func (st *stream) take(p []byte) (n int, update int64, err error) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	n = copy(p, st.buf)
+	st.buf = st.buf[n:]
+	st.consumed += int64(n)
+	if len(st.buf) == 0 {
+		st.buf = nil
+	}
+	switch {
+	case n > 0:
+	case st.err != nil:
+		err = st.err
+	case st.ended:
+		err = io.EOF
+	}
+	if !st.ended && st.consumed >= int64(st.c.s.config.StreamWindow)/4 {
+		update, st.consumed = st.consumed, 0
+	}
+	return n, update, err
+}
+
+// wait waits for content. The time counts that we waited for the client, not
+// the time that nobody asked it for more.
+func (st *stream) wait() error {
+	cfg := &st.c.s.config
+	st.mu.Lock()
+	got := st.got
+	st.mu.Unlock()
+	credit := cfg.BodyGrace + time.Duration(float64(got)/float64(cfg.BodyRate)*float64(time.Second)) - st.waited
+	t := time.NewTimer(min(credit, cfg.BodyIdle))
+	defer t.Stop()
+	began := time.Now()
+	select {
+	case <-st.arrived:
+		st.waited += time.Since(began)
+		return nil
+	case <-t.C:
+		return &http1.RequestError{Status: 408, Msg: "content not complete in time"}
+	}
+}
+
+// Trailer returns none: see trailer.
+func (st *stream) Trailer() message.Header { return nil }
+
+// Ready is how many bytes Read returns without waiting.
+func (st *stream) Ready() int {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return len(st.buf)
+}
+
+// Stop reports whether the content was read to its end; else reading ends.
+func (st *stream) Stop() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.ended && len(st.buf) == 0 {
+		return true
+	}
+	if st.err == nil {
+		st.err = errStopped
+	}
+	st.notify()
+	return false
+}
+
+// reserve waits until up to n bytes may be sent.
+func (st *stream) reserve(n int) (int, error) {
+	c := st.c
+	var t *time.Timer
+	for {
+		if err := st.failed(); err != nil {
+			return 0, err
+		}
+		c.mu.Lock()
+		w := min(int64(n), c.sendWin, st.sendWin, maxFrame)
+		if w > 0 {
+			c.sendWin -= w
+			st.sendWin -= w
+		}
+		c.mu.Unlock()
+		if w > 0 {
+			return int(w), nil
+		}
+		if t == nil {
+			t = time.NewTimer(c.s.config.WriteTimeout)
+			defer t.Stop()
+		}
+		select {
+		case <-st.window:
+		case <-t.C:
+			return 0, os.ErrDeadlineExceeded
+		}
+	}
+}
+
+// failed is why the client cannot be answered any more.
+func (st *stream) failed() error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.err == errStopped {
+		return nil
+	}
+	return st.err
+}

@@ -1,0 +1,138 @@
+package http2_test
+
+import (
+	"io"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	h2 "golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+
+	"genkan/proxy/http2"
+	"genkan/proxy/internal/webtest"
+	"genkan/proxy/message"
+	"genkan/proxy/sweep"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience is the deadline of everything that should take milliseconds.
+const patience = 20 * time.Second
+
+type front struct {
+	*webtest.Front
+	server *http2.Server
+}
+
+func startFront(t testing.TB, backend string, edit func(*http2.Config)) *front {
+	t.Helper()
+	s := sweep.New()
+	c := http2.Config{Sweeper: s}
+	if edit != nil {
+		edit(&c)
+	}
+	f := &front{server: http2.NewServer(c)}
+	f.Front = webtest.StartFront(t, backend, s,
+		func(c net.Conn, from message.Source, h message.Handler) { f.server.NewConn(c, nil, from, h).Serve() },
+		f.server.Cut, nil)
+	return f
+}
+
+// What a client was told: the statuses, the streams that were reset, and
+// whether the connection ended.
+type told struct {
+	statuses []string
+	resets   []h2.ErrCode
+	goaway   []h2.ErrCode
+	closed   bool
+}
+
+// listen reads frames until the connection ends or nothing comes any more.
+func listen(c net.Conn, quiet time.Duration) (got told) {
+	fr := h2.NewFramer(io.Discard, c)
+	fr.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	for {
+		c.SetReadDeadline(time.Now().Add(quiet))
+		f, err := fr.ReadFrame()
+		if err != nil {
+			got.closed = !os.IsTimeout(err)
+			return got
+		}
+		switch f := f.(type) {
+		case *h2.MetaHeadersFrame:
+			got.statuses = append(got.statuses, f.PseudoValue("status"))
+		case *h2.RSTStreamFrame:
+			got.resets = append(got.resets, f.ErrCode)
+		case *h2.GoAwayFrame:
+			got.goaway = append(got.goaway, f.ErrCode)
+		}
+	}
+}
+
+// TestVectors sends each client stream and looks at what the strict recorder
+// behind us got.
+func TestVectors(t *testing.T) {
+	for _, v := range webtest.ReadVectors(t, "testdata", func(n string) bool { return !strings.HasPrefix(n, "h2-flood") }) {
+		t.Run(v.Name, func(t *testing.T) {
+			t.Parallel()
+			rec := webtest.StartRecorder(t)
+			f := startFront(t, rec.Addr, nil)
+			c, err := net.Dial("tcp", f.Addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			if _, err := c.Write(v.Data); err != nil {
+				t.Fatal(err)
+			}
+			got := listen(c, 500*time.Millisecond)
+			requests, faults := rec.Requests()
+			refused := len(requests) == 0 && len(got.statuses) == 0 && len(got.resets)+len(got.goaway) > 0
+			one := len(requests) == 1 && len(got.statuses) == 1 && got.statuses[0] == "200" && len(faults) == 0
+			pass := map[string]bool{"400": refused, "one": one, "400/one": refused || one}[v.Expected]
+			if !pass {
+				t.Errorf("want %s; client was told %+v, backend saw %q %q", v.Expected, got, requests, faults)
+			}
+		})
+	}
+}
+
+// TestFloods holds R17: at most 0.3 s of CPU and 50 requests at the backend,
+// and the connection closed within 2 s.
+func TestFloods(t *testing.T) {
+	for _, v := range webtest.ReadVectors(t, "testdata", func(n string) bool { return strings.HasPrefix(n, "h2-flood") }) {
+		t.Run(v.Name, func(t *testing.T) {
+			rec := webtest.StartRecorder(t)
+			f := startFront(t, rec.Addr, nil)
+			c, err := net.Dial("tcp", f.Addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			began, cpu := time.Now(), cpuTime(t)
+			c.SetWriteDeadline(began.Add(patience))
+			c.Write(v.Data)
+			got := listen(c, patience)
+			took, spent := time.Since(began), cpuTime(t)-cpu
+			requests, _ := rec.Requests()
+			t.Logf("closed after %v, CPU %v with the client's, %d requests, told %v %d resets", took, spent, len(requests), got.goaway, len(got.resets))
+			if !got.closed || took > 2*time.Second || len(requests) > 50 || spent > 300*time.Millisecond {
+				t.Errorf("closed %v after %v, %d requests, CPU %v; want closed within 2 s, at most 50 and 300 ms", got.closed, took, len(requests), spent)
+			}
+		})
+	}
+}
+
+func cpuTime(t *testing.T) time.Duration {
+	t.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
