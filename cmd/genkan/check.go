@@ -30,8 +30,7 @@ The exit status is 0 for a configuration that holds, with or without warnings, a
 				return checkJSON(io.out, plan, err)
 			}
 			if err != nil {
-				fmt.Fprintln(io.err, err)
-				return exit(1)
+				return err
 			}
 			printWarnings(io.err, plan)
 			fmt.Fprintf(io.out, "%s holds: %s\n", file, summary(plan))

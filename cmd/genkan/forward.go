@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -33,8 +32,7 @@ all others are denied; with --deny alone, all others may enter. Ports from 1024 
 			quick.Listen, quick.To = args[0], args[1]
 			plan, err := quick.Plan()
 			if err != nil {
-				fmt.Fprintln(io.err, err)
-				return exit(1)
+				return err
 			}
 			return untilSignal(cmd.Context(), log, func(ctx context.Context) error {
 				return (&front{plan: plan, log: log}).serve(ctx)

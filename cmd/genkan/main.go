@@ -15,6 +15,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+
+	"genkan/cmd/genkan/config"
 )
 
 // version is set by the linker (-X main.version=…).
@@ -41,11 +43,15 @@ func program(ctx context.Context, args []string, io streams) int {
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	var status exit
+	mistakes, plain := err.(config.Mistakes)
 	switch {
 	case err == nil:
 		return 0
 	case errors.As(err, &status):
 		return int(status)
+	case plain: // each has its place in front
+		fmt.Fprintln(io.err, mistakes)
+		return 1
 	}
 	fmt.Fprintf(io.err, "genkan: %v\n", err)
 	var usage usageError

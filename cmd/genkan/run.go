@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -27,8 +26,7 @@ SIGTERM and SIGINT let what is open finish and undo everything; a second one end
 			}
 			plan, err := config.Load(file, nil)
 			if err != nil {
-				fmt.Fprintln(io.err, err)
-				return exit(1)
+				return err
 			}
 			return untilSignal(cmd.Context(), log, func(ctx context.Context) error {
 				return (&front{plan: plan, log: log, reloads: true}).serve(ctx)

@@ -3,7 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net/http"
+	"os"
 	"sync"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -20,6 +23,7 @@ type front struct {
 	log    *slog.Logger
 	tunnel *tunnel.Tunnel // nil: none
 	proxy  *proxy.Server
+	status *control // answers about the tunnel; nil: none
 
 	reloads bool // SIGHUP reads the file again; without one it ends the process as it always did
 }
@@ -50,7 +54,23 @@ func (f *front) raise(ctx context.Context) error {
 		return err
 	}
 	f.tunnel = t
+	f.status, err = startControl(controlSocket(cfg), f.answers())
+	if err != nil {
+		return errors.Join(err, t.Close())
+	}
 	return nil
+}
+
+// answers is what a running Genkan says to the subcommands of "genkan tunnel".
+func (f *front) answers() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /status", statusAnswer(func() tunnelStatus {
+		return tunnelStatus{Status: f.tunnel.Status(), Pid: os.Getpid()}
+	}))
+	mux.HandleFunc("POST /", func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, fmt.Sprintf("the tunnel belongs to \"genkan run\" (process %d) and goes with it; stop that", os.Getpid()), http.StatusConflict)
+	})
+	return mux
 }
 
 // lower undoes raise.
@@ -58,7 +78,7 @@ func (f *front) lower() error {
 	if f.tunnel == nil {
 		return nil
 	}
-	return f.tunnel.Close()
+	return errors.Join(f.status.close(), f.tunnel.Close())
 }
 
 // open binds all listeners or none, and lets them in through the tunnel.
@@ -103,11 +123,16 @@ func (f *front) admit() error {
 	if f.tunnel == nil {
 		return nil
 	}
+	return f.tunnel.SetPorts(tunnelPorts(f.proxy))
+}
+
+// tunnelPorts are the ports that a server is reached at through the tunnel.
+func tunnelPorts(server *proxy.Server) []tunnel.Port {
 	var ports []tunnel.Port
-	for _, p := range f.proxy.Ports() {
+	for _, p := range server.Ports() {
 		ports = append(ports, tunnel.Port{Proto: p.Proto, First: p.First, Last: p.Last})
 	}
-	return f.tunnel.SetPorts(ports)
+	return ports
 }
 
 // run serves until ctx ends or a part fails. The tunnel goes on until the proxy has drained, as what is open needs it.

@@ -20,7 +20,10 @@ func tunnelCommand(io streams) *cobra.Command {
 		Args:  noSuchCommand,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(tunnelAddressCommand(io))
+	cmd.AddCommand(
+		tunnelAddressCommand(io), tunnelUpCommand(io), tunnelConfirmCommand(io), tunnelDownCommand(io),
+		tunnelStatusCommand(io), tunnelKeepCommand(io),
+	)
 	return cmd
 }
 

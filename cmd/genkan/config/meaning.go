@@ -70,7 +70,11 @@ func (k *checker) tunnel() {
 	}
 	sixRD := t.Kind != "6in4"
 	need := func(given bool, key, write string) {
-		if !given {
+		switch {
+		case given:
+		case k.c.File == commandLine:
+			k.mistake(t.Pos, "--%s is missing; write %s", strings.TrimSuffix(key, "s"), strings.NewReplacer("[", "", "]", "").Replace(write))
+		default:
 			k.mistake(t.Pos, "[tunnel] has no %s; write %s = %s", key, key, write)
 		}
 	}
@@ -79,7 +83,7 @@ func (k *checker) tunnel() {
 			k.mistake(t.Pos, "[tunnel] %s is for kind = %q only; leave it out", key, kind)
 		}
 	}
-	need(!sixRD || t.Prefix.Pos.Line > 0, "prefix", `"2001:e41::/32", your provider's 6rd prefix`)
+	need(!sixRD || t.Prefix.Pos != (acl.Pos{}), "prefix", `"2001:e41::/32", your provider's 6rd prefix`)
 	need(!sixRD || len(t.Relays) > 0 || t.Role == "relay", "relays", `["61.211.224.125"], your provider's border relay`)
 	need(t.Role != "relay" || t.Local.IsValid(), "local", `"192.0.2.1", the relay's own IPv4 address`)
 	need(sixRD || t.Remote.IsValid(), "remote", `"198.51.100.1", the broker's IPv4 address`)
@@ -87,7 +91,7 @@ func (k *checker) tunnel() {
 	refuse(sixRD && t.Remote.IsValid(), "remote", "6in4")
 	refuse(sixRD && t.Address.Given(), "address", "6in4")
 	refuse(sixRD && len(t.Routed) > 0, "routed", "6in4")
-	refuse(!sixRD && t.Prefix.Pos.Line > 0, "prefix", "6rd")
+	refuse(!sixRD && t.Prefix.Pos != (acl.Pos{}), "prefix", "6rd")
 	if p := t.Prefix; p.IsValid() && p.Is4() {
 		k.mistake(p.Pos, "prefix %q: this is IPv4; write your provider's 6rd prefix, as \"2001:e41::/32\"", p)
 	}

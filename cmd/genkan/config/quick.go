@@ -2,6 +2,7 @@ package config
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	"genkan/acl"
@@ -42,6 +43,49 @@ func (q Quick) Plan() (*Plan, error) {
 	if len(r.mistakes) == 0 {
 		k.parts(plan)
 	}
+	if err := r.err(); err != nil {
+		return nil, err
+	}
+	return plan, nil
+}
+
+// A QuickTunnel is a 6rd tunnel as the command line of "genkan tunnel up" gives it. The zero one is refused.
+type QuickTunnel struct {
+	Prefix      string   // the provider's 6rd prefix
+	Relays      []string // its border relays, IPv4
+	Local       string   // "": the source address towards the relay
+	IPv4MaskLen int
+	Interface   string // "": tun6rd
+	Datapath    string // "": auto
+	Expose      string // "": listeners
+}
+
+// Plan checks and builds it, as Load does for a file. The error is of type Mistakes.
+func (q QuickTunnel) Plan() (*Plan, error) {
+	pos := acl.Pos{File: commandLine}
+	r := newReport()
+	r.begin(pos.File)
+	d := &decoder{report: r}
+	given := newTable(pos, "[tunnel]")
+	add := func(key, s string) {
+		if s != "" {
+			given.add(&entry{key: key, pos: pos, val: &value{kind: text, pos: pos, text: s}})
+		}
+	}
+	add("prefix", q.Prefix)
+	add("local", q.Local)
+	add("interface", q.Interface)
+	add("datapath", q.Datapath)
+	add("expose", q.Expose)
+	relays := &value{kind: array, pos: pos}
+	for _, s := range q.Relays {
+		relays.items = append(relays.items, &value{kind: text, pos: pos, text: s})
+	}
+	given.add(&entry{key: "relays", pos: pos, val: relays})
+	given.add(&entry{key: "ipv4_mask_len", pos: pos, val: &value{kind: integer, pos: pos, raw: strconv.Itoa(q.IPv4MaskLen)}})
+	c := &Config{File: pos.File, Tunnel: &Tunnel{Pos: pos}}
+	decode(d, given, tunnelFields(), c.Tunnel)
+	plan := (&checker{r, c, acl.NewLimits(0)}).build()
 	if err := r.err(); err != nil {
 		return nil, err
 	}

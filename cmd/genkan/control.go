@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"genkan/tunnel"
+)
+
+// controlPatience bounds what one question to a running tunnel may take; taking a tunnel down is the longest.
+const controlPatience = 30 * time.Second
+
+// controlSocket is where the process that owns a tunnel interface answers.
+func controlSocket(cfg tunnel.Config) string {
+	dir, name := cfg.StateDir, cfg.Interface
+	if dir == "" {
+		dir = tunnel.DefaultStateDir
+	}
+	if name == "" {
+		name = tunnel.DefaultInterface
+	}
+	return filepath.Join(dir, name+".sock")
+}
+
+// A tunnelStatus is what the owner of a tunnel tells about it.
+type tunnelStatus struct {
+	tunnel.Status
+	Pid          int        `json:"pid"`
+	ConfirmUntil *time.Time `json:"confirm_until,omitempty"` // taken down then, unless confirmed
+}
+
+// A control answers questions about one tunnel on a unix socket that only root can reach.
+type control struct {
+	server http.Server
+	served chan error
+}
+
+// startControl listens on the socket. The caller owns the tunnel, so a socket that is there is a dead process's.
+func startControl(path string, answers http.Handler) (*control, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("control socket: %w", err), l.Close())
+	}
+	c := &control{served: make(chan error, 1)}
+	c.server.Handler = answers
+	c.server.ReadTimeout, c.server.WriteTimeout = controlPatience, 2*controlPatience
+	go func() { c.served <- c.server.Serve(l) }()
+	return c, nil
+}
+
+// close lets questions that are being answered finish, and removes the socket.
+func (c *control) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), controlPatience)
+	defer cancel()
+	err := c.server.Shutdown(ctx)
+	<-c.served
+	return err
+}
+
+// statusAnswer answers GET /status.
+func statusAnswer(status func() tunnelStatus) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(status()) // the asker has gone: nobody is left to tell
+	}
+}
+
+// errNoTunnel says that no process owns a tunnel.
+var errNoTunnel = errors.New("no tunnel is up; write genkan tunnel up")
+
+// ask puts a question to the owner of a tunnel and returns what it says. A refusal is an error with its words.
+func ask(ctx context.Context, socket, method, path string) ([]byte, error) {
+	client := http.Client{
+		Timeout: 2 * controlPatience,
+		Transport: &http.Transport{
+			DisableKeepAlives: true,
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+			},
+		},
+	}
+	request, err := http.NewRequestWithContext(ctx, method, "http://tunnel"+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := client.Do(request)
+	switch {
+	case errors.Is(err, os.ErrNotExist), isRefused(err):
+		return nil, errNoTunnel
+	case errors.Is(err, os.ErrPermission):
+		return nil, fmt.Errorf("%s: permission denied; ask as root", socket)
+	case err != nil:
+		return nil, err
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(answer.Body, 1<<20))
+	if err == nil && answer.StatusCode != http.StatusOK {
+		err = errors.New(strings.TrimSpace(string(text)))
+	}
+	return text, err
+}
