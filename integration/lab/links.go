@@ -99,14 +99,16 @@ func (n *Namespace) AddRoute(link string, dst netip.Prefix, via netip.Addr) erro
 	return nil
 }
 
-// SetMTU changes the size of the largest packet of a link.
-func (n *Namespace) SetMTU(link string, mtu int) error {
+// SetHop makes the router's hop to the network on a link as narrow as mtu:
+// larger packets are fragmented or refused by ICMP. The link itself stays
+// wide, as a virtual cable drops what is too large for its other end.
+func (n *Namespace) SetHop(link string, network netip.Prefix, mtu int) error {
 	l, err := n.nl.LinkByName(link)
 	if err == nil {
-		err = n.nl.LinkSetMTU(l, mtu)
+		err = n.nl.RouteReplace(&netlink.Route{LinkIndex: l.Attrs().Index, Dst: ipNet(network.Masked()), Scope: netlink.SCOPE_LINK, MTU: mtu})
 	}
 	if err != nil {
-		return fmt.Errorf("lab: namespace %q: mtu %d on %q: %w", n.Name, mtu, link, err)
+		return fmt.Errorf("lab: namespace %q: hop of %d to %s: %w", n.Name, mtu, network, err)
 	}
 	return nil
 }
