@@ -99,9 +99,9 @@ func mustInitrd(t *testing.T, dir string, program []byte) []byte {
 // qemu64's cmpxchg16b destroys the flags in QEMU 7.2, hence -cx16.
 func boot(t *testing.T, qemu, kernel, initrd string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
-	words := "console=ttyS0 quiet panic=-1 -- -test.v -test.timeout=300s"
+	words := "console=ttyS0 quiet panic=-1 -- -test.v -test.timeout=200s"
 	if only := os.Getenv("GENKAN_GUEST_RUN"); only != "" {
 		words += " -test.run=" + only
 	}

@@ -18,7 +18,7 @@ import (
 )
 
 // patience bounds each wait. The guest's processor is emulated.
-const patience = 40 * time.Second
+const patience = 15 * time.Second
 
 func mustLab(t *testing.T) *lab.Lab {
 	t.Helper()

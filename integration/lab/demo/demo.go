@@ -28,12 +28,15 @@ var frontConfig = fmt.Sprintf(`[tunnel]
 prefix = %q           # the provider's 6rd prefix
 relays = [%q]          # its border relay
 
+[lists]
+blocked = ["2001:db8:bad::/48", %q]
+
 [site.legacy]
 hosts  = ["default"]               # whatever name the client asks for
 listen = ["tunnel:80", "%s:80"]
 to     = "%s:8080"          # this server has no IPv6 at all
-access = ["deny 2001:db8:bad::/48", "deny %s", "allow all"]
-`, lab.SixRD, lab.RelayV4, lab.FrontV4, lab.BackendV4, lab.Denied4)
+access = ["deny blocked", "allow all"]
+`, lab.SixRD, lab.RelayV4, lab.Denied4, lab.FrontV4, lab.BackendV4)
 
 // patience bounds each wait of the demo.
 const patience = 20 * time.Second

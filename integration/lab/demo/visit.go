@@ -28,8 +28,8 @@ type visitor struct {
 var visitors = []visitor{
 	{title: "A client that has only IPv6", from: lab.Client6, to: lab.Front6},
 	{title: "A client that has only IPv4, same site, same rules", from: lab.Client4, to: lab.FrontV4},
-	{title: "An IPv6 client that the rules refuse", from: lab.Denied6, to: lab.Front6, refuse: true},
-	{title: "An IPv4 client that the rules refuse", from: lab.Denied4, to: lab.FrontV4, refuse: true},
+	{title: "An IPv6 client on the list \"blocked\"", from: lab.Denied6, to: lab.Front6, refuse: true},
+	{title: "An IPv4 client on the list \"blocked\"", from: lab.Denied4, to: lab.FrontV4, refuse: true},
 }
 
 func (v visitor) url() string {
