@@ -85,7 +85,8 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// broken says what is not as it should be, nil if nothing.
+// broken repairs what can be repaired while the datapath runs, and says what
+// cannot: our IPv4 address is another one, the interface is gone.
 func (t *Tunnel) broken() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -94,9 +95,17 @@ func (t *Tunnel) broken() error {
 			return fmt.Errorf("IPv4 address %s by %s, was %s by %s", now.Local, now.Uplink, t.site.place.Local, t.site.place.Uplink)
 		} // else no IPv4 for now: what stands may stand
 		for i := range t.state.Steps {
-			if st := &t.state.Steps[i]; !st.stands() && !t.waived(st) {
+			st := &t.state.Steps[i]
+			if st.stands() || t.waived(st) {
+				continue
+			}
+			if st.Op == opLink {
 				return fmt.Errorf("gone: %s", st)
 			}
+			if err := t.do(t.site, st); err != nil {
+				return err
+			}
+			t.cfg.Log.Warn("tunnel: was gone, made again", "what", st.String())
 		}
 		return nil
 	})
@@ -173,21 +182,26 @@ func (t *Tunnel) announce(c Change) {
 	}
 }
 
-// stands reports whether what the step made is there. Sysctls are not looked
-// at: the operator may have his reasons.
+// stands reports whether what the step made is there; what cannot be seen, for
+// a dump that was interrupted, is taken to be. Sysctls are not looked at: the
+// operator may have his reasons.
 func (s *step) stands() bool {
 	switch s.Op {
 	case opLink:
 		_, err := netlink.LinkByName(s.Link)
-		return err == nil
+		return !isGone(err)
 	case opUp:
 		link, err := netlink.LinkByName(s.Link)
-		return err == nil && link.Attrs().RawFlags&unix.IFF_UP != 0 && fmt.Sprintf("mtu %d", link.Attrs().MTU) == s.Params
+		return err != nil || link.Attrs().RawFlags&unix.IFF_UP != 0 && fmt.Sprintf("mtu %d", link.Attrs().MTU) == s.Params
 	case opAddress:
 		return s.hasAddress()
 	case opRoute:
 		r, err := s.route()
-		return err == nil && s.isOurs(r)
+		if err != nil {
+			return true
+		}
+		ours, err := s.isOurs(r)
+		return ours || err != nil
 	case opFilter:
 		return filter.Stands(s.Link)
 	}
@@ -197,11 +211,11 @@ func (s *step) stands() bool {
 func (s *step) hasAddress() bool {
 	link, err := netlink.LinkByName(s.Link)
 	if err != nil {
-		return false
+		return true
 	}
 	addrs, err := netlink.AddrList(link, netlink.FAMILY_V6)
 	want := ipNet(s.Dst).String()
-	return err == nil && slices.ContainsFunc(addrs, func(a netlink.Addr) bool { return a.IPNet.String() == want })
+	return err != nil || slices.ContainsFunc(addrs, func(a netlink.Addr) bool { return a.IPNet.String() == want })
 }
 
 // watch pokes the channel at each change of links, addresses and routes. It

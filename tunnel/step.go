@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -97,10 +99,14 @@ func (s *step) do() error {
 		if link, err = netlink.LinkByName(s.Link); err == nil {
 			err = netlink.AddrReplace(link, &netlink.Addr{IPNet: ipNet(s.Dst), Flags: unix.IFA_F_NODAD})
 		}
+		if err == nil {
+			err = s.awaitLocalRoute()
+		}
 	case opRoute:
 		var r *netlink.Route
 		if r, err = s.route(); err == nil {
-			if err = netlink.RouteAdd(r); errors.Is(err, unix.EEXIST) && s.isOurs(r) {
+			err = netlink.RouteAdd(r)
+			if ours, _ := s.isOurs(r); ours && errors.Is(err, unix.EEXIST) {
 				err = nil
 			}
 		}
@@ -143,6 +149,21 @@ func isGone(err error) bool {
 	var notFound netlink.LinkNotFoundError
 	return errors.As(err, &notFound) || errors.Is(err, os.ErrNotExist) ||
 		errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EADDRNOTAVAIL)
+}
+
+// awaitLocalRoute waits until packets to the address are for us: the kernel
+// adds that route a moment after the address, without DAD too.
+func (s *step) awaitLocalRoute() error {
+	const patience = 5 * time.Second
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		routes, err := netlink.RouteGet(s.Dst.Addr().AsSlice())
+		if err == nil && len(routes) > 0 && routes[0].Type == unix.RTN_LOCAL {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("not usable after %v", patience)
+		}
+	}
 }
 
 // setUp sets the MTU, which a step for another MTU has undone or never made,
@@ -240,17 +261,12 @@ func (s *step) route() (*netlink.Route, error) {
 	return r, nil
 }
 
-// isOurs reports whether the route that stands in the way is this one.
-func (s *step) isOurs(r *netlink.Route) bool {
+// isOurs reports whether the route that stands for the same destination is
+// this one.
+func (s *step) isOurs(r *netlink.Route) (bool, error) {
 	list, err := netlink.RouteListFiltered(netlink.FAMILY_V6, &netlink.Route{Dst: r.Dst, Protocol: routeProto},
 		netlink.RT_FILTER_DST|netlink.RT_FILTER_PROTOCOL)
-	if err != nil {
-		return false
-	}
-	for _, have := range list {
-		if have.Priority == s.Metric && (s.Reject || have.LinkIndex == r.LinkIndex) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(list, func(have netlink.Route) bool {
+		return have.Priority == s.Metric && (s.Reject || have.LinkIndex == r.LinkIndex)
+	}), err
 }

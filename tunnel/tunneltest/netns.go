@@ -156,6 +156,27 @@ func (n *NS) Address(name string, addr netip.Prefix) {
 		}
 		return netlink.LinkSetUp(link)
 	})
+	if addr.Addr().Is6() {
+		n.awaitLocal(addr.Addr())
+	}
+}
+
+// awaitLocal waits until the kernel has made the route to an address of its own.
+func (n *NS) awaitLocal(addr netip.Addr) {
+	n.tb.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		local := false
+		n.Do(func() {
+			routes, err := netlink.RouteGet(addr.AsSlice())
+			local = err == nil && len(routes) > 0 && routes[0].Type == unix.RTN_LOCAL
+		})
+		if local {
+			return
+		}
+		if time.Now().After(deadline) {
+			n.tb.Fatalf("%s is not local after 10 s", addr)
+		}
+	}
 }
 
 // Route adds a route by a gateway.

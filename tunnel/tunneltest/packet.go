@@ -47,6 +47,16 @@ func Encapsulate(src, dst netip.Addr, inner []byte) []byte {
 	return append(h, inner...)
 }
 
+// WithOptions returns an outer packet with four no-operation options.
+func WithOptions(pkt []byte) []byte {
+	out := append(append(append([]byte{}, pkt[:20]...), 1, 1, 1, 1), pkt[20:]...)
+	out[0] = 0x46
+	binary.BigEndian.PutUint16(out[2:], uint16(len(out)))
+	out[10], out[11] = 0, 0
+	binary.BigEndian.PutUint16(out[10:], ^Sum(out[:24]))
+	return out
+}
+
 // Sum is the ones' complement sum of RFC 1071, slow and obvious.
 func Sum(b []byte) uint16 {
 	var s uint32

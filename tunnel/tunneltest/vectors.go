@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -124,6 +125,9 @@ func Start(tb testing.TB, ns *NS, cfg tunnel.Config) *tunnel.Tunnel {
 	if cfg.StateDir == "" {
 		cfg.StateDir = tb.TempDir()
 	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.NewTextHandler(tb.Output(), nil))
+	}
 	var t *tunnel.Tunnel
 	ns.Must(func() (err error) {
 		t, err = tunnel.Up(context.Background(), cfg)
@@ -154,7 +158,9 @@ func (j *Judge) Send(tb testing.TB, packets ...[]byte) (ids []string) {
 	j.n++
 	last := fmt.Sprintf("last-%d", j.n)
 	src := netip.MustParseAddr("2606:4700::99")
-	j.wire.Send(UDP(j.remote, j.Tunnel.Status().Local, src, j.Tunnel.Address(), last))
+	// With options: it takes the slow path, where there is one, and comes after
+	// all that took the fast one.
+	j.wire.Send(WithOptions(UDP(j.remote, j.Tunnel.Status().Local, src, j.Tunnel.Address(), last)))
 	deadline := time.After(10 * time.Second)
 	for {
 		select {

@@ -46,6 +46,7 @@ type Config struct {
 type Link struct {
 	dev     *Device
 	sockets []*os.File
+	hops    *hops
 	rx      *receiver
 	tx      *sender
 }
@@ -61,14 +62,18 @@ func Open(dev *Device, cfg Config) (*Link, error) {
 }
 
 func (l *Link) open(cfg Config) error {
-	var outlets [2]*outlet
-	for i, df := range []bool{false, true} {
-		raw, err := openRaw(cfg.Local, cfg.TTL, df)
+	var outlets [3]*outlet
+	for i, open := range []func() (*os.File, error){
+		func() (*os.File, error) { return openRaw(cfg.Local, cfg.TTL, false) },
+		func() (*os.File, error) { return openRaw(cfg.Local, cfg.TTL, true) },
+		openSender,
+	} {
+		socket, err := open()
 		if err != nil {
 			return err
 		}
-		l.sockets = append(l.sockets, raw)
-		if outlets[i], err = newOutlet(raw, &l.dev.Count); err != nil {
+		l.sockets = append(l.sockets, socket)
+		if outlets[i], err = newOutlet(socket, &l.dev.Count); err != nil {
 			return err
 		}
 	}
@@ -77,10 +82,13 @@ func (l *Link) open(cfg Config) error {
 		return err
 	}
 	l.sockets = append(l.sockets, packet)
+	if l.hops, err = newHops(); err != nil {
+		return err
+	}
 	if l.rx, err = newReceiver(packet, l.dev.file, cfg.Check, &l.dev.Count); err != nil {
 		return err
 	}
-	l.tx, err = newSender(l.dev.file, cfg.Check, &l.dev.Count, outlets[0], outlets[1], cfg.Anycast)
+	l.tx, err = newSender(l.dev.file, cfg, &l.dev.Count, outlets[0], outlets[1], outlets[2], l.hops)
 	return err
 }
 
@@ -110,6 +118,7 @@ func (l *Link) Serve(ctx context.Context) error {
 			}
 		})
 	}
+	wg.Go(func() { l.hops.run(ctx) })
 	wg.Wait()
 	return errors.Join(errs[:]...)
 }
@@ -121,5 +130,9 @@ func (l *Link) Close() error {
 		errs = append(errs, s.Close())
 	}
 	l.sockets = nil
+	if l.hops != nil {
+		l.hops.close()
+		l.hops = nil
+	}
 	return errors.Join(errs...)
 }

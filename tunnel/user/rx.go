@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	rxBatch = 32
+	rxBatch = 64
 	// frameLen holds a virtio_net_hdr, any link header and the largest IPv4
 	// packet.
 	frameLen = vnetLen + 64 + 65536
@@ -25,7 +25,6 @@ const (
 // is inside to the TUN device. All its memory is allocated once.
 type receiver struct {
 	conn  syscall.RawConn
-	tun   *os.File
 	check *ingress.Checker
 	frags ingress.Reassembler
 	count *Counters
@@ -34,6 +33,10 @@ type receiver struct {
 	iov    [rxBatch]unix.Iovec
 	aux    [rxBatch][auxLen]byte
 	frames [rxBatch][]byte
+
+	flows  coalescer
+	single [1]unix.Iovec
+	tunFd  uintptr
 
 	n    int // messages in the batch
 	err  error
@@ -45,7 +48,15 @@ func newReceiver(socket, tun *os.File, check *ingress.Checker, count *Counters) 
 	if err != nil {
 		return nil, err
 	}
-	r := &receiver{conn: conn, tun: tun, check: check, count: count}
+	r := &receiver{conn: conn, check: check, count: count}
+	tunConn, err := tun.SyscallConn()
+	if err == nil {
+		// The device is closed after run has returned, not before.
+		err = tunConn.Control(func(fd uintptr) { r.tunFd = fd })
+	}
+	if err != nil {
+		return nil, err
+	}
 	for i := range r.frames {
 		r.frames[i] = make([]byte, frameLen)
 		r.iov[i].Base = &r.frames[i][0]
@@ -94,6 +105,7 @@ func (r *receiver) run() error {
 		for i := range r.msgs[:r.n] {
 			r.frame(i)
 		}
+		r.flushAll()
 	}
 }
 
@@ -136,10 +148,59 @@ func (r *receiver) deliver(buf []byte, at int, v vnetHdr) {
 		inner[0] = inner[0]&0xf0 | tc>>4
 		inner[1] = inner[1]&0x0f | tc<<4
 	}
-	v.put(outer[hdr-vnetLen:])
 	r.count.RxPackets.Add(1)
 	r.count.RxBytes.Add(uint64(len(inner)))
-	if _, err := r.tun.Write(outer[hdr-vnetLen : hdr+len(inner)]); err != nil {
+	r.hand(outer[hdr-vnetLen:hdr+len(inner)], v)
+}
+
+// hand gives the inner packet in buf, behind vnetLen bytes, to the TUN device,
+// perhaps together with others of its flow.
+func (r *receiver) hand(buf []byte, v vnetHdr) {
+	pkt := buf[vnetLen:]
+	head, ok := segmentOf(pkt, v)
+	i := r.flows.find(pkt)
+	if ok && i >= 0 && r.flows.flows[i].follows(pkt, head) {
+		r.flows.flows[i].join(pkt, head)
+		return
+	}
+	if i >= 0 {
+		r.flush(i) // what came before goes before
+	}
+	if !ok {
+		v.put(buf)
+		r.single[0].Base = &buf[0]
+		r.single[0].SetLen(len(buf))
+		r.write(r.single[:])
+		return
+	}
+	if r.flows.n == maxFlows {
+		r.flush(0)
+	}
+	r.flows.flows[r.flows.n].begin(buf, v, head)
+	r.flows.n++
+}
+
+// flush writes the i-th flow; the last one takes its place.
+func (r *receiver) flush(i int) {
+	f := &r.flows.flows[i]
+	f.finish()
+	r.write(f.iov[:f.pieces])
+	r.flows.n--
+	if last := r.flows.n; i != last {
+		r.flows.flows[i], r.flows.flows[last] = r.flows.flows[last], r.flows.flows[i]
+	}
+}
+
+func (r *receiver) flushAll() {
+	for r.flows.n > 0 {
+		r.flush(r.flows.n - 1)
+	}
+}
+
+// write gives one packet in pieces to the TUN device, which never blocks.
+func (r *receiver) write(iov []unix.Iovec) {
+	_, _, errno := unix.Syscall(unix.SYS_WRITEV, r.tunFd, uintptr(unsafe.Pointer(&iov[0])), uintptr(len(iov)))
+	if errno != 0 {
 		r.count.Faults[TUNWrite].Add(1)
 	}
 }

@@ -64,6 +64,17 @@ func receiveFilter(local [4]byte) []unix.SockFilter {
 	}
 }
 
+// openSender opens a packet socket that only sends.
+func openSender() (*os.File, error) {
+	// SOCK_DGRAM: the kernel makes the link header, whatever the link.
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("packet socket: %w", err)
+	}
+	setBuffer(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, rcvBuf)
+	return os.NewFile(uintptr(fd), "packet"), nil
+}
+
 // openRaw opens a raw protocol-41 socket bound to local. It sends: the kernel
 // makes the IPv4 header, finds the neighbour, and fragments where df is false.
 // It receives nothing, but as a listener for protocol 41 it keeps the kernel
