@@ -27,6 +27,9 @@ type contestant struct {
 	said    *bytes.Buffer
 }
 
+// peer tells whether c is another's program.
+func (c *contestant) peer() bool { return c.debian != "" }
+
 // A place is where a contestant runs.
 type place struct {
 	listen, backend uint16
@@ -47,7 +50,7 @@ func contestants(genkan string, clients int) []*contestant {
 			return []string{"run", "-c", p.write("genkan.toml", genkanConfig, p.listen, p.backend)}
 		}},
 		{name: "haproxy", debian: "haproxy", program: "haproxy", command: func(p place) []string {
-			return []string{"-db", "-q", "-f", p.write("haproxy.cfg", haproxyConfig, clients, p.listen, p.backend)}
+			return []string{"-db", "-f", p.write("haproxy.cfg", haproxyConfig, clients, p.listen, p.backend)}
 		}},
 		{name: "nginx", debian: "nginx-light libnginx-mod-stream", program: "nginx", udp: true, command: func(p place) []string {
 			return []string{"-c", p.write("nginx.conf", nginxConfig, p.dir, p.listen, p.backend)}
@@ -154,7 +157,7 @@ func freePort() (uint16, error) {
 func install(cs []*contestant) (missing []string) {
 	var packages []string
 	for _, c := range cs {
-		if _, err := exec.LookPath(c.program); err != nil && c.debian != "" {
+		if _, err := exec.LookPath(c.program); err != nil && c.peer() {
 			packages = append(packages, strings.Fields(c.debian)...)
 		}
 	}

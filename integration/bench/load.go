@@ -14,6 +14,9 @@ import (
 // A load speaks to a contestant over many connections from one thread.
 type load struct {
 	target netip.AddrPort
+	meter  session // of the contestant
+	begun  time.Time
+	before time.Duration // CPU that it had used then
 	ep     int
 	slots  map[int32]*slot
 	answer []byte
@@ -21,6 +24,7 @@ type load struct {
 	answerSize int
 	done       int
 	failed     int
+	bytes      int64           // bulk
 	waits      []time.Duration // one an exchange
 }
 
@@ -37,16 +41,18 @@ type slot struct {
 type tally struct {
 	exchanges int
 	failures  int
+	bytes     int64
 	elapsed   time.Duration
+	cpu       time.Duration // that the contestant used meanwhile
 	p50, p99  time.Duration
 }
 
-func newLoad(target netip.AddrPort) (*load, error) {
+func newLoad(c *contestant) (*load, error) {
 	ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, err
 	}
-	return &load{target: target, ep: ep, slots: map[int32]*slot{}, answer: make([]byte, 64<<10), answerSize: answerSize}, nil
+	return &load{target: c.listen, meter: c.session(), ep: ep, slots: map[int32]*slot{}, answer: make([]byte, 64<<10), answerSize: answerSize}, nil
 }
 
 func (l *load) close() {
@@ -136,10 +142,10 @@ type drive struct {
 const lost = 200 * time.Millisecond
 
 // exchange keeps connections busy: one request under way on each.
-func exchange(target netip.AddrPort, how drive) (tally, error) {
+func exchange(c *contestant, how drive) (tally, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	l, err := newLoad(target)
+	l, err := newLoad(c)
 	if err != nil {
 		return tally{}, err
 	}
@@ -153,7 +159,10 @@ func exchange(target netip.AddrPort, how drive) (tally, error) {
 			return tally{}, err
 		}
 	}
-	begin := time.Now()
+	begin, err := l.begin()
+	if err != nil {
+		return tally{}, err
+	}
 	due, step := begin, time.Duration(0)
 	if how.rate > 0 {
 		step = time.Duration(float64(time.Second) / how.rate)
@@ -180,7 +189,7 @@ func exchange(target netip.AddrPort, how drive) (tally, error) {
 		}
 		l.answers(l.wait(events, due), step == 0)
 	}
-	return l.tally(begin), nil
+	return l.tally()
 }
 
 // answers reads what came, and sends what has waited for it.
@@ -200,25 +209,40 @@ func (l *load) answers(ready []unix.EpollEvent, again bool) {
 	}
 }
 
-func (l *load) tally(begin time.Time) tally {
-	t := tally{exchanges: l.done, failures: l.failed, elapsed: time.Since(begin)}
+// begin starts the clocks.
+func (l *load) begin() (time.Time, error) {
+	var err error
+	l.before, err = l.meter.cpu()
+	l.begun = time.Now()
+	return l.begun, err
+}
+
+// tally stops the clocks. The connections are still there, and so are the
+// processes of a contestant that forks.
+func (l *load) tally() (tally, error) {
+	t := tally{exchanges: l.done, failures: l.failed, bytes: l.bytes, elapsed: time.Since(l.begun)}
+	after, err := l.meter.cpu()
+	t.cpu = after - l.before
 	slices.Sort(l.waits)
 	if n := len(l.waits); n > 0 {
 		t.p50, t.p99 = l.waits[n/2], l.waits[n*99/100]
 	}
-	return t
+	return t, err
 }
 
 // reconnect keeps conns clients busy that connect, exchange once and close.
-func reconnect(target netip.AddrPort, conns int, d time.Duration) (tally, error) {
+func reconnect(c *contestant, conns int, d time.Duration) (tally, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	l, err := newLoad(target)
+	l, err := newLoad(c)
 	if err != nil {
 		return tally{}, err
 	}
 	defer l.close()
-	begin := time.Now()
+	begin, err := l.begin()
+	if err != nil {
+		return tally{}, err
+	}
 	for range conns {
 		s, err := l.open(unix.SOCK_STREAM|unix.SOCK_NONBLOCK, onChange)
 		if err != nil {
@@ -249,30 +273,31 @@ func reconnect(target netip.AddrPort, conns int, d time.Duration) (tally, error)
 			next.begun = now
 		}
 	}
-	return l.tally(begin), nil
+	return l.tally()
 }
 
-// bulk takes all that the backend sends over conns connections for d, and
-// returns how many bytes that were.
-func bulk(target netip.AddrPort, conns int, d time.Duration) (int64, time.Duration, error) {
+// bulk takes all that the backend sends over conns connections for d.
+func bulk(c *contestant, conns int, d time.Duration) (tally, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	l, err := newLoad(target)
+	l, err := newLoad(c)
 	if err != nil {
-		return 0, 0, err
+		return tally{}, err
 	}
 	defer l.close()
 	for range conns {
 		s, err := l.open(unix.SOCK_STREAM, onBytes)
 		if err != nil {
-			return 0, 0, err
+			return tally{}, err
 		}
 		if _, err := unix.Write(s.fd, []byte{bulkByte}); err != nil {
-			return 0, 0, err
+			return tally{}, err
 		}
 	}
-	var total int64
-	begin := time.Now()
+	begin, err := l.begin()
+	if err != nil {
+		return tally{}, err
+	}
 	end := begin.Add(d)
 	events := make([]unix.EpollEvent, 256)
 	for time.Now().Before(end) {
@@ -283,12 +308,12 @@ func bulk(target netip.AddrPort, conns int, d time.Duration) (int64, time.Durati
 				continue
 			}
 			if err != nil || n == 0 {
-				return 0, 0, fmt.Errorf("bulk: the contestant ended a connection: %v", err)
+				return tally{}, fmt.Errorf("bulk: the contestant ended a connection: %v", err)
 			}
-			total += int64(n)
+			l.bytes += int64(n)
 		}
 	}
-	return total, time.Since(begin), nil
+	return l.tally()
 }
 
 // discard takes bytes from a socket without copying them (tcp(7), MSG_TRUNC).

@@ -32,10 +32,14 @@ func run() error {
 	only := flag.String("only", "", "only rows whose name begins with one of these, by commas")
 	against := flag.String("against", "", "only these contestants besides Genkan, by commas")
 	binary := flag.String("genkan", "bin/genkan", "the program; it is built when it is not there")
+	engine := flag.Bool("engine", false, "measure the pipe engine without the rest of Genkan too")
 	role := flag.String("role", "", "internal")
 	flag.Parse()
-	if *role == "backend" {
+	switch *role {
+	case "backend":
 		return serveBackend()
+	case "engine":
+		return serveEngine(flag.Arg(0), flag.Arg(1))
 	}
 	p := plan{rounds: *rounds, time: *span, idle: 10_000, clients: 64}
 	if *quick {
@@ -55,10 +59,13 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	cs := contestants(genkan, p.idle+200)
+	cs := contestants(genkan, p.idle+150)
 	if *against != "" {
 		names := strings.Split(*against, ",")
-		cs = slices.DeleteFunc(cs, func(c *contestant) bool { return c.debian != "" && !slices.Contains(names, c.name) })
+		cs = slices.DeleteFunc(cs, func(c *contestant) bool { return c.peer() && !slices.Contains(names, c.name) })
+	}
+	if *engine {
+		cs = slices.Insert(cs, 1, engineAlone())
 	}
 	missing := install(cs)
 	cs = slices.DeleteFunc(cs, func(c *contestant) bool { return slices.Contains(missing, c.name) })
@@ -99,59 +106,61 @@ func compete(cs []*contestant, dir string, p plan, only []string) error {
 		if !slices.ContainsFunc(only, func(o string) bool { return strings.HasPrefix(r.columns[0].name, o) }) {
 			continue
 		}
-		results := r.run(cs)
+		results, errs := r.run(cs)
 		for i, col := range r.columns {
-			writeLine(os.Stdout, col, results[i])
+			writeLine(os.Stdout, col, cs, results[i])
 		}
-		for i, c := range cs {
-			if err := results[0][i].why; err != nil {
-				fmt.Fprintf(os.Stderr, "bench: %s: %s: %v\n", r.columns[0].name, c.name, err)
-				if i == 0 {
-					failed = errors.Join(failed, fmt.Errorf("%s: genkan: %w", r.columns[0].name, err))
-				}
+		for i, err := range errs {
+			if err == nil {
+				continue
+			}
+			err = fmt.Errorf("%s: %s: %w", r.columns[0].name, cs[i].name, err)
+			if cs[i].peer() {
+				fmt.Fprintln(os.Stderr, "bench:", err)
+			} else {
+				failed = errors.Join(failed, err)
 			}
 		}
 	}
 	return failed
 }
 
-// run measures each contestant in turn, as often as the row wants, and returns
-// the medians by column and contestant.
-func (r row) run(cs []*contestant) [][]result {
-	figures := make([][][]float64, len(cs))
+// run measures each contestant in turn, as often as the row wants. It returns
+// the results by column and contestant, and each contestant's last error.
+func (r row) run(cs []*contestant) ([][]result, []error) {
 	results := make([][]result, len(r.columns))
 	for i := range results {
 		results[i] = make([]result, len(cs))
 	}
+	errs := make([]error, len(cs))
 	for range r.rounds {
 		for i, c := range cs {
 			if r.fits != nil && !r.fits(c) {
 				continue
 			}
-			f, err := r.measure(c)
+			figures, err := r.measure(c)
 			if err != nil {
-				results[0][i].why = err
-				continue
+				errs[i] = err
+				figures = make([]float64, len(r.columns))
 			}
-			figures[i] = append(figures[i], f)
+			for k, v := range figures {
+				results[k][i].rounds = append(results[k][i].rounds, v)
+			}
 		}
 	}
-	for i, f := range figures {
-		if len(f) == 0 {
-			continue
-		}
-		for k, v := range median(f, len(r.columns)) {
-			results[k][i].value = v
+	for k := range results {
+		for i := range results[k] {
+			results[k][i].value = median(results[k][i].rounds)
 		}
 	}
-	return results
+	return results, errs
 }
 
 // halfLoad returns half the exchanges a second that the best peer reaches.
 func halfLoad(cs []*contestant, p plan) (float64, error) {
 	var top float64
 	for _, c := range cs {
-		t, err := exchange(c.listen, drive{unix.SOCK_STREAM, p.clients, p.time, 0})
+		t, err := exchange(c, drive{unix.SOCK_STREAM, p.clients, p.time, 0})
 		if err != nil {
 			return 0, fmt.Errorf("%s: %w", c.name, err)
 		}

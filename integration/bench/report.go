@@ -8,38 +8,46 @@ import (
 	"strings"
 )
 
-// A result is what one contestant reached in one column. Zero: nothing.
+// A result is what one contestant reached in one column.
 type result struct {
-	value float64
-	why   error // why there is nothing
+	value  float64   // the median of rounds; 0: nothing
+	rounds []float64 // 0 where a round failed
 }
 
-// median returns the median of each column over the rounds.
-func median(rounds [][]float64, columns int) []float64 {
-	m := make([]float64, columns)
-	for i := range m {
-		var all []float64
-		for _, r := range rounds {
-			all = append(all, r[i])
-		}
-		slices.Sort(all)
-		m[i] = all[len(all)/2]
+func median(all []float64) float64 {
+	all = slices.DeleteFunc(slices.Clone(all), func(v float64) bool { return v == 0 })
+	if len(all) == 0 {
+		return 0
 	}
-	return m
+	slices.Sort(all)
+	return all[len(all)/2]
 }
 
-// best returns the best of the peers: all but the first.
-func best(col column, results []result) float64 {
-	var b float64
-	for _, r := range results[1:] {
-		if r.value == 0 {
+// best returns the best of the peers, nil when no peer has a result.
+func best(col column, cs []*contestant, results []result) *result {
+	var b *result
+	for i := range results {
+		r := &results[i]
+		if !cs[i].peer() || r.value == 0 {
 			continue
 		}
-		if b == 0 || (r.value < b) == col.less {
-			b = r.value
+		if b == nil || (r.value < b.value) == col.less {
+			b = r
 		}
 	}
 	return b
+}
+
+// ratio compares within each round, whose measurements are neighbours in time:
+// what else the machine does meanwhile then hits both.
+func ratio(ours, peer result) float64 {
+	var all []float64
+	for i, v := range ours.rounds {
+		if i < len(peer.rounds) && peer.rounds[i] != 0 {
+			all = append(all, v/peer.rounds[i])
+		}
+	}
+	return median(all)
 }
 
 // writeHead and writeLine print a Markdown table.
@@ -48,7 +56,7 @@ func writeHead(w io.Writer, names []string) {
 	fmt.Fprintf(w, "|---|---|%s---:|---|\n", strings.Repeat("---:|", len(names)))
 }
 
-func writeLine(w io.Writer, col column, results []result) {
+func writeLine(w io.Writer, col column, cs []*contestant, results []result) {
 	fmt.Fprintf(w, "| %s | %s |", col.name, col.unit)
 	for _, r := range results {
 		if r.value == 0 {
@@ -57,21 +65,21 @@ func writeLine(w io.Writer, col column, results []result) {
 			fmt.Fprintf(w, " %s |", figure(r.value))
 		}
 	}
-	peer := best(col, results)
-	if results[0].value == 0 || peer == 0 {
+	peer := best(col, cs, results)
+	if results[0].value == 0 || peer == nil {
 		fmt.Fprintln(w, " – | |")
 		return
 	}
-	ratio := results[0].value / peer
-	sign, reached := "≥", ratio >= col.bound
+	got := ratio(results[0], *peer)
+	sign, reached := "≥", got >= col.bound
 	if col.less {
-		sign, reached = "≤", ratio <= col.bound
+		sign, reached = "≤", got <= col.bound
 	}
 	mark := "yes"
 	if !reached {
 		mark = "no"
 	}
-	fmt.Fprintf(w, " %.2f | %s %s: %s |\n", ratio, sign, strconv.FormatFloat(col.bound, 'g', -1, 64), mark)
+	fmt.Fprintf(w, " %.2f | %s %s: %s |\n", got, sign, strconv.FormatFloat(col.bound, 'g', -1, 64), mark)
 }
 
 // figure prints three digits that count.

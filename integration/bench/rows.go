@@ -40,29 +40,35 @@ func l4Rows(p plan, half float64) []row {
 				{fmt.Sprintf("bulk, %d connections", conns), "CPU ms/GB", 1, true},
 			},
 			rounds:  p.rounds,
-			measure: func(c *contestant) ([]float64, error) { return measureBulk(c, conns, p.time) },
+			measure: func(c *contestant) ([]float64, error) { return measureBulk(bulk(c, conns, p.time)) },
 		}
 	}
 	return []row{
+		{ // first, as it is the memory of a young process
+			columns: []column{{fmt.Sprintf("idle connection, of %d", p.idle), "KiB", 0.5, true}},
+			rounds:  1,
+			fits:    func(c *contestant) bool { return !c.forks },
+			measure: func(c *contestant) ([]float64, error) { return measureIdle(c, p.idle) },
+		},
 		{
 			columns: []column{{"exchange", "µs CPU", 1, true}, {"exchange", "1/s", 1, false}},
 			rounds:  p.rounds,
 			measure: func(c *contestant) ([]float64, error) {
-				return measureRate(c, func() (tally, error) {
-					return exchange(c.listen, drive{unix.SOCK_STREAM, p.clients, p.time, 0})
-				})
+				return measureRate(exchange(c, drive{unix.SOCK_STREAM, p.clients, p.time, 0}))
 			},
 		},
 		{
 			columns: []column{{"half load", "µs CPU", 1, true}, {"half load, p50", "µs", 1, true}, {"half load, p99", "µs", 1, true}},
 			rounds:  p.rounds,
-			measure: func(c *contestant) ([]float64, error) { return measureLatency(c, p, half) },
+			measure: func(c *contestant) ([]float64, error) {
+				return measureLatency(exchange(c, drive{unix.SOCK_STREAM, p.clients, p.time, half}))
+			},
 		},
 		{
 			columns: []column{{"new connection", "µs CPU", 1, true}, {"new connection", "1/s", 1, false}},
 			rounds:  p.rounds,
 			measure: func(c *contestant) ([]float64, error) {
-				return measureRate(c, func() (tally, error) { return reconnect(c.listen, p.clients, p.time) })
+				return measureRate(reconnect(c, p.clients, p.time))
 			},
 		},
 		bulkRow(1),
@@ -73,73 +79,44 @@ func l4Rows(p plan, half float64) []row {
 			rounds:  p.rounds,
 			fits:    func(c *contestant) bool { return c.udp },
 			measure: func(c *contestant) ([]float64, error) {
-				return measureRate(c, func() (tally, error) {
-					return exchange(c.listen, drive{unix.SOCK_DGRAM, p.clients, p.time, 0})
-				})
+				return measureRate(exchange(c, drive{unix.SOCK_DGRAM, p.clients, p.time, 0}))
 			},
-		},
-		{
-			columns: []column{{fmt.Sprintf("idle connection, of %d", p.idle), "KiB", 0.5, true}},
-			rounds:  1,
-			fits:    func(c *contestant) bool { return !c.forks },
-			measure: func(c *contestant) ([]float64, error) { return measureIdle(c, p.idle) },
 		},
 	}
 }
 
 // measureRate returns CPU in µs an exchange, and exchanges a second.
-func measureRate(c *contestant, run func() (tally, error)) ([]float64, error) {
-	before, err := c.session().cpu()
+func measureRate(t tally, err error) ([]float64, error) {
+	if err == nil && (t.exchanges == 0 || t.failures > t.exchanges/1000) {
+		err = fmt.Errorf("%d exchanges failed, %d did not", t.failures, t.exchanges)
+	}
 	if err != nil {
 		return nil, err
-	}
-	t, err := run()
-	if err != nil {
-		return nil, err
-	}
-	after, err := c.session().cpu()
-	if err != nil {
-		return nil, err
-	}
-	if t.exchanges == 0 || t.failures > t.exchanges/1000 {
-		return nil, fmt.Errorf("%d exchanges failed, %d did not", t.failures, t.exchanges)
 	}
 	n := float64(t.exchanges)
-	return []float64{float64((after - before).Nanoseconds()) / 1e3 / n, n / t.elapsed.Seconds()}, nil
+	return []float64{micro(t.cpu) / n, n / t.elapsed.Seconds()}, nil
 }
 
-func measureLatency(c *contestant, p plan, rate float64) ([]float64, error) {
-	var t tally
-	cost, err := measureRate(c, func() (tally, error) {
-		var err error
-		t, err = exchange(c.listen, drive{unix.SOCK_STREAM, p.clients, p.time, rate})
-		return t, err
-	})
+func measureLatency(t tally, err error) ([]float64, error) {
+	cost, err := measureRate(t, err)
 	if err != nil {
 		return nil, err
 	}
-	return []float64{cost[0], float64(t.p50.Nanoseconds()) / 1e3, float64(t.p99.Nanoseconds()) / 1e3}, nil
+	return []float64{cost[0], micro(t.p50), micro(t.p99)}, nil
 }
 
-func measureBulk(c *contestant, conns int, d time.Duration) ([]float64, error) {
-	before, err := c.session().cpu()
+func measureBulk(t tally, err error) ([]float64, error) {
+	if err == nil && t.bytes == 0 {
+		err = fmt.Errorf("no byte came in %v", t.elapsed)
+	}
 	if err != nil {
 		return nil, err
 	}
-	n, took, err := bulk(c.listen, conns, d)
-	if err != nil {
-		return nil, err
-	}
-	after, err := c.session().cpu()
-	if err != nil {
-		return nil, err
-	}
-	if n == 0 {
-		return nil, fmt.Errorf("no byte came in %v", took)
-	}
-	gb := float64(n) / 1e9
-	return []float64{gb * 8 / took.Seconds(), float64((after - before).Milliseconds()) / gb}, nil
+	gb := float64(t.bytes) / 1e9
+	return []float64{gb * 8 / t.elapsed.Seconds(), micro(t.cpu) / 1e3 / gb}, nil
 }
+
+func micro(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e3 }
 
 // measureIdle returns the KiB that n connections cost which have exchanged once.
 func measureIdle(c *contestant, n int) ([]float64, error) {
@@ -147,7 +124,7 @@ func measureIdle(c *contestant, n int) ([]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := newLoad(c.listen)
+	l, err := newLoad(c)
 	if err != nil {
 		return nil, err
 	}
