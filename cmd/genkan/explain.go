@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -35,14 +37,18 @@ type step struct {
 // explainCommand is "genkan explain": which rule decides for a client. It asks the function that the daemon asks.
 func explainCommand(io streams) *cobra.Command {
 	var file, tunnel, when string
+	var w way
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "explain [-c FILE] [--json] SITE-OR-FORWARD CLIENT",
 		Short: "Say which rule decides for a client, and where it is written",
 		Long: `Explain asks the same function as the daemon which rule decides for a client of a site or forward.
-The exit status is 0 where the client may enter and 3 where not.`,
-		Args: arguments(2, 2, "SITE-OR-FORWARD CLIENT"),
-		RunE: func(_ *cobra.Command, args []string) error {
+The exit status is 0 where the client may enter and 3 where not.
+
+A client behind a proxy is told by --peer and --via:
+    genkan explain www.example.jp --peer 10.9.0.1 --via 'X-Forwarded-For: 2001:db8::7, 10.9.0.2'`,
+		Args: arguments(1, 2, "SITE-OR-FORWARD CLIENT"),
+		RunE: func(cmd *cobra.Command, args []string) error {
 			plan, err := config.Load(file, nil)
 			if err != nil {
 				return err
@@ -55,7 +61,13 @@ The exit status is 0 where the client may enter and 3 where not.`,
 			if err != nil {
 				return err
 			}
-			answer, err := explain(service, args[1], tunnel, at)
+			if w.client = ""; len(args) == 2 {
+				w.client = args[1]
+			}
+			if w.client == "" && w.peer == "" {
+				return usagef("too few arguments; write %s SITE-OR-FORWARD CLIENT", cmd.CommandPath())
+			}
+			answer, err := explain(service, w, tunnel, at)
 			if err != nil {
 				return err
 			}
@@ -65,6 +77,8 @@ The exit status is 0 where the client may enter and 3 where not.`,
 	configFlag(cmd, &file)
 	flags := cmd.Flags()
 	flags.BoolVar(&asJSON, "json", false, "one JSON object")
+	flags.StringVar(&w.peer, "peer", "", "the `ADDRESS` of the proxy at the socket's other end, where it is not the client")
+	flags.StringArrayVar(&w.via, "via", nil, "a `LINE` that the peer sends: \"X-Forwarded-For: …\" or \"PROXY TCP6 …\"; may be repeated")
 	flags.StringVar(&when, "at", "", "judge as at this `TIME`, for bans that end: 2026-11-22T01:00:00Z, or +10m from now")
 	flags.StringVar(&tunnel, "tunnel", "auto", "whether the client came through the tunnel: `true, false or auto`, which is true for IPv6 clients where the tunnel is listened on")
 	flags.Lookup("tunnel").NoOptDefVal = "true"
@@ -87,10 +101,14 @@ func parseTime(text string) (time.Time, error) {
 }
 
 // explain judges one client.
-func explain(s config.Service, text, tunnel string, at time.Time) (explanation, error) {
-	addr, err := acl.ParseAddr(text)
-	if err != nil {
-		return explanation{}, fmt.Errorf("client %w", err)
+func explain(s config.Service, w way, tunnel string, at time.Time) (explanation, error) {
+	addr, err := w.resolve(s)
+	var refused refusal
+	switch {
+	case errors.As(err, &refused):
+		return explanation{Client: cmp.Or(w.peer, w.client), Verdict: "deny", Why: refused.Error(), Steps: []step{}}, nil
+	case err != nil:
+		return explanation{}, err
 	}
 	client := acl.Client{Addr: addr}
 	switch tunnel {

@@ -40,14 +40,14 @@ func genkan(stdin string, args ...string) (status int, stdout, stderr string) {
 // unescape reads the spelling of inputs in the vectors: \xHH \t \n \r \\ and @repeat(n,s)tail.
 func unescape(t *testing.T, s string) string {
 	t.Helper()
-	if rest, ok := strings.CutPrefix(s, "@repeat("); ok {
+	if before, rest, ok := strings.Cut(s, "@repeat("); ok {
 		n, rest, _ := strings.Cut(rest, ",")
 		end := strings.LastIndexByte(rest, ')')
 		count, err := strconv.Atoi(n)
 		if err != nil || end < 0 {
 			t.Fatalf("cannot read %q", s)
 		}
-		return strings.Repeat(rest[:end], count) + rest[end+1:]
+		return before + strings.Repeat(rest[:end], count) + rest[end+1:]
 	}
 	out, err := strconv.Unquote(`"` + strings.ReplaceAll(s, `"`, `\"`) + `"`)
 	if err != nil {
@@ -96,16 +96,22 @@ func TestACLCases(t *testing.T) {
 	dir := t.TempDir()
 	for _, row := range rows(t, "testdata/acl-cases.tsv", 9) {
 		id, rules, options, client, via, effective, verdict := row[0], row[1], row[2], row[3], row[4], row[5], row[6]
+		text, ok := translate(t, rules, options)
+		if !ok {
+			continue // of packets and of HTTP/3: the tests of these run them
+		}
 		t.Run(id, func(t *testing.T) {
 			file := filepath.Join(dir, id+".toml")
-			text, ok := translate(t, rules, options)
-			if !ok || via != "-" {
-				t.Skip("not for explain: " + options)
-			}
 			if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			status, out, complaint := genkan("", "explain", "-c", file, "--json", "a", client)
+			args := []string{"explain", "-c", file, "--json", "a", client}
+			if via != "-" {
+				for _, line := range strings.Split(unescape(t, via), "|") {
+					args = append(args, "--via", line)
+				}
+			}
+			status, out, complaint := genkan("", args...)
 			var got explanation
 			_ = json.Unmarshal([]byte(out), &got)
 			switch verdict {
@@ -115,6 +121,11 @@ func TestACLCases(t *testing.T) {
 				}
 				return
 			case "allow", "deny":
+			case "reject-400":
+				if status != 3 || !strings.HasPrefix(got.Why, "answered with 400, as ") {
+					t.Errorf("status %d, %s%s; want a 400", status, out, complaint)
+				}
+				return
 			default:
 				t.Fatalf("unknown verdict %q", verdict)
 			}
@@ -129,7 +140,7 @@ func TestACLCases(t *testing.T) {
 // translate turns rules and options of a row into a configuration; false where they are not for explain.
 func translate(t *testing.T, rules, options string) (string, bool) {
 	t.Helper()
-	var top, tunnel string
+	var top, tunnel, site, listener string
 	for _, o := range strings.Fields(options) {
 		key, value, _ := strings.Cut(o, "=")
 		switch key {
@@ -141,7 +152,14 @@ func translate(t *testing.T, rules, options string) (string, bool) {
 		case "6rd":
 			prefix, mask, _ := strings.Cut(value, ",")
 			tunnel = fmt.Sprintf("[tunnel]\nprefix = %q\nrelays = [\"198.51.100.1\"]\nipv4_mask_len = %s\n", prefix, mask)
-		default: // what other tests prove: headers, PROXY lines, HTTP/3, packets
+		case "trusted":
+			site += fmt.Sprintf("trust = [%q]\n", value)
+			listener = fmt.Sprintf("[listener.\":1000\"]\naccept_proxy = [%q]\n", value)
+		case "hdr":
+			site += fmt.Sprintf("trust_header = %q\n", map[string]string{"xff": "x-forwarded-for", "forwarded": "forwarded"}[value])
+		case "proxyproto":
+			site = ""
+		default:
 			return "", false
 		}
 	}
@@ -157,5 +175,8 @@ func translate(t *testing.T, rules, options string) (string, bool) {
 		}
 		access = append(access, string(quoted))
 	}
-	return top + tunnel + "[forward.a]\nlisten = \":1000\"\nto = \"10.0.0.1:1000\"\naccess = [" + strings.Join(access, ", ") + "]\n", true
+	if !strings.Contains(options, "proxyproto=on") {
+		listener = ""
+	}
+	return top + tunnel + listener + "[site.a]\nlisten = \":1000\"\nto = \"10.0.0.1:1000\"\n" + site + "access = [" + strings.Join(access, ", ") + "]\n", true
 }

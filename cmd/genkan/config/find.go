@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"genkan/acl"
+	"genkan/acl/forwarded"
 	"genkan/proxy"
 )
 
@@ -13,7 +14,14 @@ type Service struct {
 	Name     string
 	Access   *acl.Policy
 	OnTunnel bool // it listens on the tunnel, or on all IPv6 addresses of a host that has one
-	Trust    proxy.Trust
+	Trust    forwarded.Resolver
+
+	acceptProxy []acl.Prefix
+}
+
+// AcceptsProxy reports whether a listener of the service requires a PROXY header from a peer.
+func (s Service) AcceptsProxy(peer acl.Addr) bool {
+	return slices.ContainsFunc(s.acceptProxy, func(p acl.Prefix) bool { return p.Contains(peer) })
 }
 
 // Service finds a site or forward by its name.
@@ -21,13 +29,13 @@ func (p *Plan) Service(name string) (Service, error) {
 	var names []string
 	for _, s := range p.Proxy.Sites {
 		if s.Name == name {
-			return Service{s.Name, s.Access, p.onTunnel(s.Listen), s.Trust}, nil
+			return Service{s.Name, s.Access, p.onTunnel(s.Listen), resolver(s.Trust), p.acceptProxy(s.Listen)}, nil
 		}
 		names = append(names, s.Name)
 	}
 	for _, f := range p.Proxy.Forwards {
 		if f.Name == name {
-			return Service{f.Name, f.Access, p.onTunnel(f.Listen), proxy.Trust{}}, nil
+			return Service{f.Name, f.Access, p.onTunnel(f.Listen), forwarded.Resolver{}, p.acceptProxy(f.Listen)}, nil
 		}
 		names = append(names, f.Name)
 	}
@@ -38,6 +46,33 @@ func (p *Plan) Service(name string) (Service, error) {
 		names = append(names[:20:20], "…")
 	}
 	return Service{}, fmt.Errorf("%s has no site or forward %s; write one of %s", p.File, quote(name), oneOf(names))
+}
+
+// acceptProxy is what the listeners of a service say together.
+func (p *Plan) acceptProxy(listens []proxy.Listen) []acl.Prefix {
+	var all []acl.Prefix
+	for _, l := range p.Proxy.Listeners {
+		if slices.Contains(listens, l.Listen) {
+			all = append(all, l.AcceptProxy...)
+		}
+	}
+	return all
+}
+
+// resolver finds the client behind the proxies that a site trusts.
+func resolver(t proxy.Trust) forwarded.Resolver {
+	if len(t.From) == 0 {
+		return forwarded.Resolver{}
+	}
+	var set acl.SetBuilder
+	for _, p := range t.From {
+		set.AddPrefix(p)
+	}
+	r := forwarded.Resolver{Header: forwarded.XForwardedFor, Trusted: acl.NewList(set.Build())}
+	if t.Header == "forwarded" {
+		r.Header = forwarded.Forwarded
+	}
+	return r
 }
 
 func (p *Plan) onTunnel(listens []proxy.Listen) bool {
