@@ -77,7 +77,7 @@ func (r *rule) describe(s *seeker, at time.Time) string {
 		return fmt.Sprintf("%s has %s inside (%s), which matches", a, addr4(h.in.v4), h.in.by)
 	}
 	if span, ok := r.set.Find(a); ok {
-		return fmt.Sprintf("%s is in %s", a, short(span))
+		return fmt.Sprintf("%s is in %s", a, span.Short())
 	}
 	for i, l := range r.lists {
 		if l.Contains(a, at) {
@@ -90,7 +90,7 @@ func (r *rule) describe(s *seeker, at time.Time) string {
 // where says which part of the list has a.
 func (l *List) where(a Addr, at time.Time) string {
 	if span, ok := l.Set().Find(a); ok {
-		return " as " + short(span)
+		return " as " + span.Short()
 	}
 	if at.IsZero() {
 		at = time.Now()
@@ -98,25 +98,12 @@ func (l *List) where(a Addr, at time.Time) string {
 	for _, e := range l.Entries() {
 		if e.Alive(at) && e.Range.Contains(a) {
 			if e.Until.IsZero() {
-				return ", added at run time as " + short(e.Range)
+				return ", added at run time as " + e.Range.Short()
 			}
-			return ", added at run time as " + short(e.Range) + " until " + e.Until.UTC().Format(time.RFC3339)
+			return ", added at run time as " + e.Range.Short() + " until " + e.Until.UTC().Format(time.RFC3339)
 		}
 	}
 	return ""
-}
-
-// short writes a range as the prefix or address that it is, if it is one.
-func short(r Range) string {
-	if r.First == r.Last {
-		return r.First.String()
-	}
-	for n := range r.First.ip.BitLen() {
-		if p, err := r.First.ip.Prefix(n); err == nil && p.Addr() == r.First.ip && lastOf(p) == r.Last {
-			return p.String()
-		}
-	}
-	return r.String()
 }
 
 func familyName(a Addr) string {

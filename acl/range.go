@@ -113,3 +113,37 @@ func (r Range) String() string {
 	}
 	return r.First.String() + "-" + r.Last.String()
 }
+
+// ParseEntry reads what a list holds: a prefix, an address or a range. Host
+// bits are an error, as in ParsePrefix.
+func ParseEntry(s string) (Range, error) {
+	r, masked, err := ParseFileEntry(s)
+	if err == nil && masked {
+		_, err = ParsePrefix(s) // says the right spelling
+	}
+	return r, err
+}
+
+// ParseFileEntry is ParseEntry for list files, which others write: host bits
+// are masked, and reported.
+func ParseFileEntry(s string) (r Range, masked bool, err error) {
+	if strings.Contains(s, "-") {
+		r, err = ParseRange(s)
+		return r, false, err
+	}
+	p, masked, err := parsePrefix(s)
+	return RangeOf(p), masked, err
+}
+
+// Short returns the prefix or address that r is, if it is one, else FIRST-LAST.
+func (r Range) Short() string {
+	if r.First == r.Last {
+		return r.First.String()
+	}
+	for n := range r.First.ip.BitLen() {
+		if p, err := r.First.ip.Prefix(n); err == nil && p.Addr() == r.First.ip && lastOf(p) == r.Last {
+			return p.String()
+		}
+	}
+	return r.String()
+}
