@@ -27,8 +27,10 @@ fuzz:           ## each fuzz target for 30 s; FUZZTIME=5m for longer
 bench: build    ## against other proxies and tunnels, side by side
 	$(GO) run ./integration/bench
 
-install: build  ## into DESTDIR/PREFIX, /usr/local unless set
+install: build  ## the program and its unit into DESTDIR/PREFIX, /usr/local unless set
 	install -D -m 755 bin/genkan $(DESTDIR)$(PREFIX)/sbin/genkan
+	install -D -m 644 cmd/genkan/genkan.service $(DESTDIR)$(PREFIX)/lib/systemd/system/genkan.service
+	sed -i 's|/usr/local|$(PREFIX)|' $(DESTDIR)$(PREFIX)/lib/systemd/system/genkan.service
 
 clean:
 	rm -rf bin dist

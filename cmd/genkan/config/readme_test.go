@@ -1,0 +1,88 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+)
+
+const readme = "../../../README.md"
+
+// TestReadmeKeys: the README's table of keys is the one that is read, with the
+// same words. GENKAN_UPDATE=1 writes it.
+func TestReadmeKeys(t *testing.T) {
+	text, err := os.ReadFile(readme)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const begin, end = "<!-- keys -->\n", "<!-- end of keys -->\n"
+	before, rest, ok := strings.Cut(string(text), begin)
+	table, after, ok2 := strings.Cut(rest, end)
+	if !ok || !ok2 {
+		t.Fatalf("%s: no %q and %q", readme, begin, end)
+	}
+	want := keyTable()
+	if table == want {
+		return
+	}
+	if os.Getenv("GENKAN_UPDATE") == "" {
+		t.Fatalf("%s: the table of keys is not that of the program; run with GENKAN_UPDATE=1 to write it", readme)
+	}
+	if err := os.WriteFile(readme, []byte(before+begin+want+end+after), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func keyTable() string {
+	var b strings.Builder
+	b.WriteString("| key | written as | what it is |\n|---|---|---|\n")
+	rows(&b, "", fields())
+	rows(&b, "tunnel.", tunnelFields())
+	sites, forwards := siteFields(), forwardFields()
+	shared := map[string]bool{}
+	for _, f := range forwards {
+		shared[f.key] = true
+	}
+	var both, site []field[Site]
+	for _, f := range sites {
+		if shared[f.key] && f.key != "announce" {
+			both = append(both, f)
+			delete(shared, f.key)
+		} else {
+			site = append(site, f)
+		}
+	}
+	var forward []field[Forward]
+	for _, f := range forwards {
+		if shared[f.key] {
+			forward = append(forward, f)
+		}
+	}
+	rows(&b, "site, forward: ", both)
+	rows(&b, "site: ", site)
+	rows(&b, "forward: ", forward)
+	rows(&b, "check.", checkFields())
+	rows(&b, "lists, one: ", listFields())
+	rows(&b, "listener: ", listenerFields())
+	rows(&b, "pool: ", poolFields())
+	rows(&b, "timeouts.", timeoutFields())
+	return b.String()
+}
+
+func rows[T any](b *strings.Builder, where string, fields []field[T]) {
+	for _, f := range fields {
+		fmt.Fprintf(b, "| %s`%s` | %s | %s |\n", where, f.key, code(f.write), escape(f.doc))
+	}
+}
+
+// code marks an example, but for the words around several.
+func code(write string) string {
+	first, rest, several := strings.Cut(write, " or ")
+	if several {
+		return "`" + escape(first) + "` or " + escape(rest)
+	}
+	return "`" + escape(write) + "`"
+}
+
+func escape(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
