@@ -33,8 +33,8 @@ func serveEngine(listen, backend string) error {
 	if err != nil {
 		return err
 	}
-	_, err = e.Accept(ln.(*net.TCPListener), func(_, _ netip.AddrPort) pipe.Plan {
-		return pipe.Plan{Backend: to}
+	_, err = e.Accept(ln.(*net.TCPListener), func(c *pipe.Conn) {
+		c.Forward(pipe.Plan{Backend: to})
 	})
 	if err != nil {
 		return err
