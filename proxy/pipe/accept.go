@@ -2,13 +2,10 @@ package pipe
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
-	"sync"
-	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -17,88 +14,10 @@ import (
 // acceptBatch is how many connections a loop takes before it serves again.
 const acceptBatch = 4
 
-// A Listener is a socket whose connections an Engine accepts.
-type Listener struct {
-	engine *Engine
-	fd     int32
-	addr   netip.AddrPort
-	plan   func(client, local netip.AddrPort) Plan
-	failed atomic.Bool // the last accept: it was logged
-
-	inherits bool // accepted sockets have SO_OOBINLINE already
-
-	// mu is held for reading while a loop accepts, so that Close can wait for
-	// the last call of plan.
-	mu     sync.RWMutex
-	closed bool
-}
-
 // rest is a listener that a loop left alone until a tick.
 type rest struct {
 	*Listener
 	until uint32
-}
-
-func newListener(e *Engine, ln *net.TCPListener, plan func(client, local netip.AddrPort) Plan) (*Listener, error) {
-	defer ln.Close()
-	addr, ok := ln.Addr().(*net.TCPAddr)
-	if !ok {
-		return nil, errors.New("not a TCP listener")
-	}
-	raw, err := ln.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	fd := -1
-	var dupErr error
-	if err := raw.Control(func(own uintptr) {
-		fd, dupErr = unix.FcntlInt(own, unix.F_DUPFD_CLOEXEC, 0)
-	}); err != nil {
-		return nil, err
-	}
-	if dupErr != nil {
-		return nil, os.NewSyscallError("fcntl", dupErr)
-	}
-	// Accepted sockets inherit both; but a Multipath TCP listener, the default of
-	// net.ListenConfig, has no SO_OOBINLINE to pass on.
-	setInt(int32(fd), unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-	inherits := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_OOBINLINE, 1) == nil
-	return &Listener{engine: e, fd: int32(fd), addr: addr.AddrPort(), plan: plan, inherits: inherits}, nil
-}
-
-// Addr returns the address listened on.
-func (a *Listener) Addr() netip.AddrPort { return a.addr }
-
-// File returns a duplicate of the listening socket, to be handed to another
-// process or to net.FileListener. The caller closes it.
-func (a *Listener) File() (*os.File, error) {
-	a.mu.RLock()
-	defer a.mu.RUnlock()
-	if a.closed {
-		return nil, fmt.Errorf("pipe: listener %s: %w", a.addr, net.ErrClosed)
-	}
-	fd, err := unix.FcntlInt(uintptr(a.fd), unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("pipe: listener %s: %w", a.addr, os.NewSyscallError("fcntl", err))
-	}
-	return os.NewFile(uintptr(fd), "tcp:"+a.addr.String()), nil
-}
-
-// Close stops accepting; the socket is gone unless [Listener.File] lent it out.
-// Streams go on. When it returns, the plan function will not be called again. It
-// may be called twice, but not from the plan function.
-func (a *Listener) Close() error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.closed {
-		return nil
-	}
-	a.closed = true
-	for _, l := range a.engine.loops {
-		l.unlisten(a)
-	}
-	closeFD(a.fd)
-	return nil
 }
 
 const listenEvents = unix.EPOLLIN | unix.EPOLLEXCLUSIVE // one loop wakes for one client
@@ -108,6 +27,9 @@ func (l *loop) listen(a *Listener) error {
 	defer l.mu.Unlock()
 	if l.closed {
 		return errClosed
+	}
+	if l.listeners[a.fd] == a {
+		return nil
 	}
 	if err := l.watch(a.fd, aboutListener, a.fd, listenEvents); err != nil {
 		return os.NewSyscallError("epoll_ctl", err)
@@ -155,7 +77,7 @@ func (l *loop) accept(fd int32) {
 				l.engine.log.Warn("cannot accept; trying again every 200 ms", "listener", a.addr, "err", err)
 			}
 			l.resting = append(l.resting, rest{a, l.now + restTick})
-			unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, int(a.fd), nil)
+			l.unlisten(a)
 			return
 		default: // accept(2): the error of a client that is gone already
 		}
@@ -169,17 +91,17 @@ func (l *loop) wakeListeners() {
 	}
 	a := l.resting[0].Listener
 	l.resting = l.resting[1:]
-	a.mu.RLock()
-	defer a.mu.RUnlock()
-	if a.closed {
+	a.gate.Lock()
+	defer a.gate.Unlock()
+	if a.paused {
 		return
 	}
-	if err := l.watch(a.fd, aboutListener, a.fd, listenEvents); err != nil {
+	if err := l.listen(a); err != nil {
 		l.resting = append(l.resting, rest{a, l.now + restTick})
 	}
 }
 
-// welcome begins the stream of a client that came by this loop.
+// welcome has a connection decided on.
 func (l *loop) welcome(a *Listener, fd int32, client netip.AddrPort) {
 	local := a.addr
 	if local.Addr().IsUnspecified() {
@@ -188,19 +110,78 @@ func (l *loop) welcome(a *Listener, fd int32, client netip.AddrPort) {
 	if !a.inherits {
 		prepare(fd)
 	}
-	p := a.plan(client, local)
+	l.conn = Conn{loop: l, fd: fd, client: client, local: local}
+	a.handle(&l.conn)
+	l.conn.Refuse()
+}
+
+// A Conn is a client's connection that was just accepted. It is good only until
+// the function returns that handles it, and that function must not block. The
+// first of Forward, Take and Refuse decides; when none was called, the connection
+// is refused.
+type Conn struct {
+	loop          *loop
+	fd            int32
+	client, local netip.AddrPort
+}
+
+// Client returns the socket's other end as the kernel spells it (IPv4-mapped on a
+// dual-stack socket), without a zone.
+func (c *Conn) Client() netip.AddrPort { return c.client }
+
+// Local returns the address that the client connected to, in the same way.
+func (c *Conn) Local() netip.AddrPort { return c.local }
+
+// Control calls f with the socket, as [syscall.RawConn] does. Nothing happens once
+// the connection is decided on.
+func (c *Conn) Control(f func(fd uintptr)) {
+	if c.fd >= 0 {
+		f(uintptr(c.fd))
+	}
+}
+
+// Refuse resets the connection.
+func (c *Conn) Refuse() {
+	abandon(c.fd)
+	c.fd = -1
+}
+
+// Take makes an ordinary connection of c, for what has to be read before it can
+// be decided on. [Engine.Forward] and [Engine.Relay] take it back.
+func (c *Conn) Take() (*net.TCPConn, error) {
+	if c.fd < 0 {
+		return nil, fmt.Errorf("pipe: take a connection: %w", net.ErrClosed)
+	}
+	f := os.NewFile(uintptr(c.fd), "tcp:"+c.client.String())
+	c.fd = -1
+	defer f.Close() // net.FileConn makes a duplicate
+	conn, err := net.FileConn(f)
+	if err != nil {
+		return nil, fmt.Errorf("pipe: take a connection: %w", err)
+	}
+	return conn.(*net.TCPConn), nil
+}
+
+// Forward relays c as p says. It returns nil when c was decided on before.
+func (c *Conn) Forward(p Plan) *Stream {
+	if c.fd < 0 {
+		return nil
+	}
+	l := c.loop
 	s := l.engine.newStream(p.Options)
 	s.loop = l
-	s.ends[0].fd = fd
+	s.ends[0].fd = c.fd
+	c.fd = -1
 	if !l.table.put(s) {
 		s.close(true)
 		l.engine.finish(s, Result{Reason: Failed, Err: errFull})
-		return
+		return s
 	}
 	s.dial = &dialing{Plan: p}
 	if l.join(s, aboutClient) {
 		l.adopt(s)
 	}
+	return s
 }
 
 func localAddr(fd int32) netip.AddrPort {

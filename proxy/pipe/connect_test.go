@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -185,9 +186,8 @@ func TestAcceptTellsAddresses(t *testing.T) {
 		seen := make(chan pair)
 		ln := mustListen(t, address)
 		port := ln.Addr().(*net.TCPAddr).Port
-		a, err := e.Accept(ln, func(client, local netip.AddrPort) Plan {
-			seen <- pair{client, local}
-			return Plan{}
+		a, err := e.Accept(ln, func(c *Conn) {
+			seen <- pair{c.Client(), c.Local()}
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -211,10 +211,90 @@ func TestAcceptTellsAddresses(t *testing.T) {
 	}
 }
 
+// What must be read first leaves the engine, and may come back.
+func TestTake(t *testing.T) {
+	e := startEngine(t, Config{Loops: 1})
+	backend := mustListen(t, "127.0.0.1:0")
+	ln := mustListen(t, "[::1]:0")
+	addr := ln.Addr().String()
+	results := make(chan Result, 1)
+	taken := make(chan error, 1)
+	a, err := e.Accept(ln, func(c *Conn) {
+		conn, err := c.Take()
+		taken <- err
+		if _, err := c.Take(); err == nil || c.Forward(Plan{}) != nil {
+			t.Error("taken twice")
+		}
+		go func() {
+			head := make([]byte, 5)
+			if _, err := io.ReadFull(conn, head); err != nil {
+				t.Error(err)
+			}
+			e.Forward(conn, Plan{
+				Backend: backend.Addr().(*net.TCPAddr).AddrPort(),
+				Options: Options{Head: head, Done: func(r Result) { results <- r }},
+			})
+		}()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustWrite(t, c, "hello, world")
+	if err := <-taken; err != nil {
+		t.Fatal(err)
+	}
+	b, err := backend.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustRead(t, b, "hello, world")
+	c.Close()
+	b.Close()
+	if r := <-results; r.Reason != EOF {
+		t.Errorf("ended by %v (%v)", r.Reason, r.Err)
+	}
+}
+
+// A paused listener lets clients wait, and serves them after.
+func TestPause(t *testing.T) {
+	e := startEngine(t, Config{Loops: 2})
+	ln := mustListen(t, "[::1]:0")
+	addr := ln.Addr().String()
+	handled := make(chan struct{}, 10)
+	a, err := e.Accept(ln, func(c *Conn) { handled <- struct{}{} })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	a.Pause()
+	a.Pause()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	r := startStream(t, e, "relay", Options{}) // the loops are awake
+	mustWrite(t, r.client, "x")
+	mustRead(t, r.backend, "x")
+	select {
+	case <-handled:
+		t.Fatal("accepted while paused")
+	default:
+	}
+	a.Resume()
+	a.Resume()
+	<-handled
+}
+
 // A listener's duplicate goes on where it was left.
 func TestListenerFile(t *testing.T) {
 	e := startEngine(t, Config{Loops: 1})
-	a, err := e.Accept(mustListen(t, "127.0.0.1:0"), func(client, local netip.AddrPort) Plan { return Plan{} })
+	a, err := e.Accept(mustListen(t, "127.0.0.1:0"), func(c *Conn) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -304,8 +384,8 @@ func TestOutOfDescriptors(t *testing.T) {
 	backend := mustListen(t, "127.0.0.1:0")
 	ln := mustListen(t, "[::1]:0")
 	addr := ln.Addr().(*net.TCPAddr)
-	a, err := e.Accept(ln, func(client, local netip.AddrPort) Plan {
-		return Plan{Backend: backend.Addr().(*net.TCPAddr).AddrPort()}
+	a, err := e.Accept(ln, func(c *Conn) {
+		c.Forward(Plan{Backend: backend.Addr().(*net.TCPAddr).AddrPort()})
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -143,20 +142,19 @@ func (e *Engine) Forward(client net.Conn, p Plan) *Stream {
 // or the engine is closed. ln is closed, as the runtime's poller would otherwise
 // wake up for each connection too; the socket goes on listening.
 //
-// plan decides on each connection: it gets the client's and the local address as
-// the socket has them. It must not block.
+// handle decides on each connection, on a loop: it must not block.
 //
 // Make ln with net.ListenConfig.SetMultipathTCP(false): Go's default costs system
 // calls for each connection, and such sockets cannot be spliced.
-func (e *Engine) Accept(ln *net.TCPListener, plan func(client, local netip.AddrPort) Plan) (*Listener, error) {
-	a, err := newListener(e, ln, plan)
+func (e *Engine) Accept(ln *net.TCPListener, handle func(*Conn)) (*Listener, error) {
+	a, err := newListener(e, ln, handle)
 	if err != nil {
 		return nil, fmt.Errorf("pipe: accept on %s: %w", ln.Addr(), err)
 	}
 	for _, l := range e.loops {
 		if err := l.listen(a); err != nil {
 			a.Close()
-			return nil, fmt.Errorf("pipe: accept on %s: %w", ln.Addr(), err)
+			return nil, fmt.Errorf("pipe: accept on %s: %w", a.addr, err)
 		}
 	}
 	return a, nil
@@ -177,7 +175,8 @@ func (e *Engine) Drain(ctx context.Context) error {
 
 // Close resets what is left with [Shutdown], and returns when every loop and
 // goroutine has ended. Streams handed over later end in Shutdown at once. Close
-// may be called twice, but not from Options.Done or a plan.
+// may be called twice, but not from Options.Done, Plan.Failed or a function that
+// handles connections.
 func (e *Engine) Close() {
 	e.mu.Lock()
 	e.closed = true

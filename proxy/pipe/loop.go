@@ -31,6 +31,7 @@ type loop struct {
 	resting  []rest    // listeners that failed
 	events   [128]unix.EpollEvent
 	peer     unix.RawSockaddrAny // of the client just accepted
+	conn     Conn                // likewise
 	stopping bool
 
 	table table

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"net/netip"
 	"testing"
 	"time"
 
@@ -17,9 +16,9 @@ func dialAccepting(t testing.TB, e *Engine, p Plan) *net.TCPConn {
 	ln := mustListen(t, "[::1]:0")
 	addr := ln.Addr().(*net.TCPAddr)
 	dialled := make(chan struct{}) // else a refused client fails in Dial already
-	a, err := e.Accept(ln, func(client, local netip.AddrPort) Plan {
+	a, err := e.Accept(ln, func(c *Conn) {
 		<-dialled
-		return p
+		c.Forward(p)
 	})
 	if err != nil {
 		t.Fatal(err)
