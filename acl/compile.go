@@ -61,7 +61,7 @@ func Compile(rules []RuleText, env Env) (*Policy, error) {
 		return nil, errs
 	}
 	p.dropTiers()
-	p.warnings = warn(p, &env)
+	p.warnings = warn(p)
 	return p, nil
 }
 

@@ -104,6 +104,33 @@ func (s *Set) Covers(r Range) bool {
 	return ok && span.Contains(r.Last)
 }
 
+// Overlap returns what a span of s and r have in common, if they meet.
+func (s *Set) Overlap(r Range) (Range, bool) {
+	if span, ok := s.Find(r.First); ok {
+		return Range{r.First, lesser(span.Last, r.Last)}, true
+	}
+	if s == nil || !r.IsValid() {
+		return Range{}, false
+	}
+	t, of := &s.v4, span.range4
+	if !r.Is4() {
+		t, of = &s.v6, span.range6
+	}
+	i, ok := t.find(keyOf(r.Last).u128)
+	if !ok || t.at[i].first.less(keyOf(r.First).u128) {
+		return Range{}, false
+	}
+	span := of(t.at[i])
+	return Range{span.First, lesser(span.Last, r.Last)}, true
+}
+
+func lesser(a, b Addr) Addr {
+	if b.Compare(a) < 0 {
+		return b
+	}
+	return a
+}
+
 // SetOf returns the set of some prefixes.
 func SetOf(prefixes ...Prefix) *Set {
 	var b SetBuilder

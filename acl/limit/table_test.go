@@ -178,8 +178,10 @@ func TestIndexAgainstMap(t *testing.T) {
 func TestConns(t *testing.T) {
 	c := NewConns()
 	a := one(1, 2, 0)
-	if !c.Acquire(a) || !c.Acquire(a) || c.Acquire(a) {
-		t.Fatal("want two connections and no third")
+	for i, want := range []bool{true, true, false} {
+		if got := c.Acquire(a); got != want {
+			t.Fatalf("connection %d: %v, want %v", i, got, want)
+		}
 	}
 	c.Release(a)
 	if !c.Acquire(a) {

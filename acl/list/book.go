@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 
 	"genkan/acl"
 )
@@ -41,7 +42,7 @@ func OpenBook(path string, log *slog.Logger) (*Book, error) {
 	}
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: 5 * time.Second})
 	if err != nil {
-		if errors.Is(err, bbolt.ErrTimeout) {
+		if errors.Is(err, berrors.ErrTimeout) {
 			err = errors.New("another process has it open")
 		}
 		return nil, fmt.Errorf("list: open %q: %w", path, err)

@@ -105,8 +105,11 @@ func (f *Files) Serve(ctx context.Context) error {
 			return nil
 		case <-timer.C:
 			f.refresh()
-			f.watch(watcher)
-			timer.Reset(look)
+			if f.watch(watcher) {
+				timer.Reset(settle) // something may have changed before the watch began
+			} else {
+				timer.Reset(look)
+			}
 		case _, ok := <-watcher.Events:
 			if !ok {
 				return nil
@@ -121,8 +124,8 @@ func (f *Files) Serve(ctx context.Context) error {
 
 // watch makes the watcher follow every directory on the way to a file: its
 // own, and those that its links lead to, so that a rename into place and the
-// swap of a link are seen.
-func (f *Files) watch(watcher *fsnotify.Watcher) {
+// swap of a link are seen. It reports whether it began to follow any.
+func (f *Files) watch(watcher *fsnotify.Watcher) (more bool) {
 	want := map[string]bool{}
 	for _, w := range f.lists {
 		want[filepath.Dir(w.Path)] = true
@@ -149,8 +152,11 @@ func (f *Files) watch(watcher *fsnotify.Watcher) {
 		}
 		if err := watcher.Add(dir); err != nil {
 			f.log.Warn("list files cannot be watched", "dir", dir, "cause", err)
+			continue
 		}
+		more = true
 	}
+	return more
 }
 
 // refresh reads again what has changed.

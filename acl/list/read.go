@@ -127,7 +127,7 @@ func (f *file) entry(line string) (string, error) {
 	if len(line) > maxLine {
 		return line, fmt.Errorf("a line of %d bytes", len(line))
 	}
-	if strings.IndexAny(line, " \t") < 0 {
+	if !strings.ContainsAny(line, " \t") {
 		return line, nil
 	}
 	words := strings.Fields(line)
