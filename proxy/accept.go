@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"net"
@@ -11,7 +10,7 @@ import (
 )
 
 // accept takes connections from d until it is closed.
-func (s *Server) accept(ctx context.Context, d *door) {
+func (s *Server) accept(d *door) {
 	pause := &acceptPause{log: s.log.With("listener", d.endpoint.String())}
 	full := false
 	for {
@@ -36,7 +35,7 @@ func (s *Server) accept(ctx context.Context, d *door) {
 		if full && s.conns.count() < cap(s.conns.slots)*9/10 {
 			full = false
 		}
-		s.arrive(ctx, d, conn)
+		s.arrive(d, conn)
 	}
 }
 

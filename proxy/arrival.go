@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"context"
 	"errors"
 	"net"
 	"net/netip"
@@ -30,7 +29,7 @@ type arrival struct {
 
 // arrive leads a new connection to its service. It does not wait for the
 // network: what has to read first goes on in a goroutine of its own.
-func (s *Server) arrive(ctx context.Context, d *door, conn *net.TCPConn) {
+func (s *Server) arrive(d *door, conn *net.TCPConn) {
 	a := &arrival{server: s, state: s.state.Load(), door: d, conn: conn, began: time.Now()}
 	if a.svc = a.state.services[d.endpoint]; a.svc == nil {
 		a.refuse() // a reload took the listener away meanwhile
@@ -47,16 +46,7 @@ func (s *Server) arrive(ctx context.Context, d *door, conn *net.TCPConn) {
 	a.local = localAddr(conn)
 	a.tunnel = a.state.viaTunnel(conn, a.peer)
 	s.stats.accepted[family(a.addr())].Add(1)
-	a.enter(ctx)
-}
-
-// enter gives the arrival to what stands behind its listener.
-func (a *arrival) enter(ctx context.Context) {
-	if a.svc.forward != nil {
-		a.forward(a.svc.forward, nil)
-		return
-	}
-	a.server.web.take(a)
+	a.enter()
 }
 
 // addr is the client as rules see it.

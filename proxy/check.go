@@ -59,6 +59,24 @@ func checkAnnounce(ways []string, known ...string) error {
 	return nil
 }
 
+// checkForwardAnnounce refuses what cannot be announced by a forward.
+func checkForwardAnnounce(c Forward) error {
+	if err := checkAnnounce(c.Announce, "proxy-v1", "proxy-v2"); err != nil {
+		return err
+	}
+	if len(c.Announce) > 1 {
+		return fmt.Errorf("announce %q: a connection begins with one PROXY header; write one of them", c.Announce)
+	}
+	overUDP := slices.ContainsFunc(c.Listen, func(l Listen) bool { return l.Network == "udp" })
+	if overUDP && slices.Contains(c.Announce, "proxy-v1") {
+		return errors.New("announce \"proxy-v1\" is for TCP only; write \"proxy-v2\"")
+	}
+	if !slices.Contains([]string{"", "client", "pool"}, c.AnnounceAddress) {
+		return fmt.Errorf("announce_address %q is neither \"client\" nor \"pool\"", c.AnnounceAddress)
+	}
+	return nil
+}
+
 func (t Trust) check() error {
 	if !slices.Contains([]string{"", "x-forwarded-for", "forwarded"}, t.Header) {
 		return fmt.Errorf("trust: header %q is neither \"x-forwarded-for\" nor \"forwarded\"", t.Header)

@@ -61,6 +61,8 @@ type Listener struct {
 	// AcceptProxy are the peers that must send a PROXY protocol header; all
 	// others must not. Empty: nobody sends one.
 	AcceptProxy []acl.Prefix
+	// TLS is true where the sites of a port other than 443 speak TLS.
+	TLS bool
 }
 
 // A Site is one HTTP service, found by the name in Host.
@@ -72,6 +74,9 @@ type Site struct {
 	Hosts  []string
 	Listen []Listen
 	To     []Backend
+	// Cert and Key are PEM files for TLS: the certificate with its chain,
+	// and its key. Empty: the site has none.
+	Cert, Key string
 	// Access judges each request. Nil denies all: no rules at all are
 	// written as acl.AllowAll().
 	Access *acl.Policy

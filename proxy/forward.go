@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"encoding/hex"
 	"fmt"
 	"sync"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"genkan/acl"
 	"genkan/proxy/pipe"
 	"genkan/proxy/pool"
+	"genkan/proxy/sni"
 )
 
 // A flow is one client's way through a forward: from the verdict to the close.
@@ -16,7 +18,8 @@ type flow struct {
 	forward *forward
 	group   *group
 	verdict acl.Verdict
-	head    []byte // what the backend gets first: announcement, then bytes read already
+	head    []byte // what the backend gets first: the announcement
+	id      []byte // unique, announced by proxy-v2; nil: none
 	source  source
 	pooled  *pool.Lease // nil: source is not of a pool
 	stream  *stream
@@ -29,28 +32,51 @@ type flow struct {
 }
 
 // forward judges the client and, when it may, gives its connection to the pipe
-// engine. sniffed are bytes that were read from it already.
-func (a *arrival) forward(f *forward, sniffed []byte) {
+// engine. hello is its TLS ClientHello, where that was looked at.
+func (a *arrival) forward(f *forward, hello sni.Hello) {
 	v := a.server.judge(f.gateway, acl.Client{Addr: a.addr(), Tunnel: a.tunnel})
+	fl := &flow{arrival: a, forward: f, verdict: v, group: f.groupOf(a.svc), stream: &stream{client: a.addr()}}
 	if !v.Allow {
-		v.Release()
-		a.refuse()
+		fl.turnAway()
 		return
 	}
-	fl := &flow{arrival: a, forward: f, verdict: v, head: sniffed}
-	var err error
-	if fl.source, fl.pooled, err = a.state.sourceOf(f.Source, f.Pool, a.addr()); err != nil {
+	if err := fl.introduce(hello); err != nil {
 		f.count.failed.Add(1)
 		a.server.deny.note("denied", f.kind, f.name, a.addr(), acl.Verdict{Why: err.Error()})
-		v.Release()
-		a.refuse()
+		fl.turnAway()
 		return
 	}
-	fl.group = a.svc.group()
-	fl.stream = &stream{client: a.addr()}
 	a.server.conns.add(fl.stream)
 	s := a.server.pipe.Forward(a.conn, fl.plan())
 	fl.stream.cutWith(s.Cut)
+}
+
+// turnAway ends a flow that has not begun.
+func (fl *flow) turnAway() {
+	fl.verdict.Release()
+	if fl.pooled != nil {
+		fl.pooled.Release()
+	}
+	fl.refuse()
+}
+
+// introduce finds out how the backend gets to know the client: by the source
+// address, by an announcement, or both.
+func (fl *flow) introduce(hello sni.Hello) (err error) {
+	f, client := fl.forward, fl.addr()
+	if fl.source, fl.pooled, err = fl.state.sourceOf(f.Source, f.Pool, client); err != nil {
+		return err
+	}
+	if fl.pooled == nil && f.needsPool(client) {
+		if fl.pooled, err = fl.state.lease(f.Pool, client); err != nil {
+			return err
+		}
+	}
+	if len(f.Announce) > 0 {
+		fl.id = newID()
+	}
+	fl.head, err = f.header(introduction{"tcp", fl.client, fl.local, fl.pooled, hello, fl.id})
+	return err
 }
 
 // plan chooses a backend that was not tried yet. Without one the plan is zero,
@@ -131,6 +157,9 @@ func (fl *flow) done(r pipe.Result) {
 	}
 	if fl.source.addr.IsValid() {
 		attrs = append(attrs, "source", fl.source.addr)
+	}
+	if fl.id != nil {
+		attrs = append(attrs, "id", hex.EncodeToString(fl.id))
 	}
 	if r.Err != nil {
 		attrs = append(attrs, "cause", r.Err)

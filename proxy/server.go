@@ -26,6 +26,8 @@ type Server struct {
 	stats *counters
 	deny  *denyLog
 
+	entering sync.WaitGroup // arrivals that have to read before they are somebody's
+
 	mu      sync.Mutex // guards the fields below, and lets one Apply at a time
 	pools   poolSet
 	doors   map[endpoint]*door
@@ -144,7 +146,7 @@ func (s *Server) run(d *door) {
 			s.serveUDP(d)
 			return
 		}
-		s.accept(s.serving, d)
+		s.accept(d)
 	})
 }
 
@@ -190,6 +192,7 @@ func (s *Server) drain() {
 	if cut := s.conns.drain(ctx); cut > 0 {
 		s.log.Warn("connections cut at the stop", "connections", cut, "waited", time.Since(began).Round(time.Millisecond))
 	}
+	s.entering.Wait()
 	s.web.close()
 }
 

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
 	"genkan/acl"
 	"genkan/proxy/datagram"
 	"genkan/proxy/pool"
+	"genkan/proxy/sni"
 )
 
 // A session is one client's conversation with a UDP backend, over a socket of
@@ -58,6 +60,16 @@ func (one *session) open(st *state) (err error) {
 	f := one.forward
 	client := acl.AddrFrom(one.key.client.Addr())
 	if one.source, one.pooled, err = st.sourceOf(f.Source, f.Pool, client); err != nil {
+		return err
+	}
+	if one.pooled == nil && f.needsPool(client) {
+		if one.pooled, err = st.lease(f.Pool, client); err != nil {
+			return err
+		}
+	}
+	local := netip.AddrPortFrom(one.key.local, one.door.port)
+	// §2 of proxy-protocol.txt: over UDP, each datagram has the header.
+	if one.head, err = f.header(introduction{"udp", one.key.client, local, one.pooled, sni.Hello{}, newID()}); err != nil {
 		return err
 	}
 	one.idle = f.udpIdle
@@ -126,9 +138,9 @@ func (one *session) toClient(b *datagram.Batch, route datagram.Route) {
 	var packets [16]datagram.Packet
 	n := 0
 	for i := range b.Len() {
-		payload := b.Payload(i)
 		one.told.Add(int64(b.Count(i)))
-		if !one.mayTell(len(payload)) {
+		payload := one.mayTell(b.Payload(i), b.Segment(i))
+		if payload == nil {
 			one.muted.Add(int64(b.Count(i)))
 			continue
 		}
@@ -141,10 +153,17 @@ func (one *session) toClient(b *datagram.Batch, route datagram.Route) {
 	one.door.conn.Write(packets[:n], route)
 }
 
-// mayTell is the amplification guard.
-func (one *session) mayTell(bytes int) bool {
-	return one.proven.Load() || one.forward.Protocol == "dns" ||
-		one.out.Load()+int64(bytes) <= amplification*one.in.Load()
+// mayTell is the amplification guard: it gives what of a datagram, or of a
+// train of datagrams of segment bytes, the client may have; nil for nothing.
+func (one *session) mayTell(payload []byte, segment int) []byte {
+	left := int(amplification*one.in.Load() - one.out.Load())
+	switch {
+	case one.proven.Load() || one.forward.Protocol == "dns" || len(payload) <= left:
+		return payload
+	case 0 < segment && segment <= left:
+		return payload[:left/segment*segment]
+	}
+	return nil
 }
 
 // isIdle tells that the session may end at now.

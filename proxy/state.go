@@ -3,6 +3,7 @@ package proxy
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"maps"
@@ -40,7 +41,12 @@ type service struct {
 	offset      int // of the port, into the range of listen
 	acceptProxy []acl.Prefix
 	sites       web.Table[*site]
-	forward     *forward // nil: sites only
+	sni         web.Table[*forward]
+	forward     *forward // of what sni does not take; nil: sites, or nobody
+
+	tls       bool        // the listener says so
+	hasCert   bool        // one of sites has a certificate
+	tlsConfig *tls.Config // nil: the sites speak no TLS
 }
 
 // A site is a Site made ready.
@@ -48,7 +54,8 @@ type site struct {
 	Site
 	gateway
 	group  *group
-	pseudo bool // "pseudo-ipv4" is announced
+	pseudo bool             // "pseudo-ipv4" is announced
+	cert   *tls.Certificate // nil: none
 }
 
 // A forward is a Forward made ready. With a port range, each of its groups is
@@ -60,9 +67,9 @@ type forward struct {
 	udpIdle time.Duration // of a UDP session
 }
 
-// group is the backends of svc's port.
-func (svc *service) group() *group {
-	return svc.forward.groups[min(svc.offset, len(svc.forward.groups)-1)]
+// groupOf is the backends for svc's port.
+func (f *forward) groupOf(svc *service) *group {
+	return f.groups[min(svc.offset, len(f.groups)-1)]
 }
 
 // build checks cfg and makes a state of it. Groups of the running state that
@@ -95,6 +102,7 @@ func (s *Server) build(cfg Config) (*state, error) {
 	for _, l := range cfg.Listeners {
 		st.addListener(l, &errs)
 	}
+	st.addTLS(&errs)
 	st.addGuard(&errs)
 	st.checkPools(&errs)
 	if err := errs.join(); err != nil {
@@ -143,6 +151,7 @@ func (st *state) addSite(c Site, s *Server, errs *faults) {
 		gateway: gateway{"site", c.Name, c.Access, c.Shadow, s.stats.of("site", c.Name)},
 		pseudo:  slices.Contains(c.Announce, "pseudo-ipv4"),
 	}
+	errs.add(place, one.loadCert())
 	config, err := st.groupOf("site", c.Name, c.To, c.Balance, c.Check, c.MaxConns)
 	errs.add(place, err)
 	config.probes(c.Source, c.Pool)
@@ -158,6 +167,7 @@ func (st *state) addSite(c Site, s *Server, errs *faults) {
 				errs.add(place, fmt.Errorf("listen %q: forward %q has all of it already", l, svc.forward.Name))
 				return
 			}
+			svc.hasCert = svc.hasCert || one.cert != nil
 			for _, pattern := range c.Hosts {
 				name, err := canonicalPattern(pattern)
 				if err == nil {
@@ -194,7 +204,7 @@ func (st *state) addForward(c Forward, s *Server, errs *faults) {
 	if c.Pool == "" {
 		c.Pool = "default"
 	}
-	errs.add(place, checkAnnounce(c.Announce, "proxy-v1", "proxy-v2"))
+	errs.add(place, checkForwardAnnounce(c))
 	one := &forward{Forward: c, gateway: gateway{"forward", c.Name, c.Access, c.Shadow, s.stats.of("forward", c.Name)}}
 	one.udpIdle = cmp.Or(c.Idle, st.timeouts.UDPIdle)
 	one.Idle = cmp.Or(c.Idle, st.timeouts.Idle)
@@ -214,6 +224,10 @@ func (st *state) addForward(c Forward, s *Server, errs *faults) {
 	}
 	st.forwards[c.Name] = one
 	for _, l := range c.Listen {
+		if len(c.SNI) > 0 {
+			st.addNames(one, l, place, errs)
+			continue
+		}
 		st.eachEndpoint(l, place, errs, func(svc *service) {
 			if svc.forward != nil {
 				errs.add(place, fmt.Errorf("listen %q: forward %q has it already", l, svc.forward.Name))
@@ -226,6 +240,23 @@ func (st *state) addForward(c Forward, s *Server, errs *faults) {
 			svc.forward = one
 		})
 	}
+}
+
+// addNames gives the TLS connections of some names to a forward.
+func (st *state) addNames(one *forward, l Listen, place string, errs *faults) {
+	if l.Network != "tcp" {
+		errs.add(place, fmt.Errorf("listen %q: sni is for TCP", l))
+		return
+	}
+	st.eachEndpoint(l, place, errs, func(svc *service) {
+		for _, pattern := range one.SNI {
+			name, err := canonicalPattern(pattern)
+			if err == nil {
+				err = svc.sni.Add(name, one)
+			}
+			errs.add(place, err)
+		}
+	})
 }
 
 // checkSpans refuses port ranges that do not fit each other.
@@ -277,7 +308,7 @@ func (st *state) addListener(l Listener, errs *faults) {
 	for e, svc := range st.services {
 		port := e.addr.Port()
 		if e.network == l.Listen.Network && slices.Contains(addrs, e.addr.Addr()) && l.Listen.Port <= port && port <= l.Listen.PortEnd {
-			svc.acceptProxy, found = l.AcceptProxy, true
+			svc.acceptProxy, svc.tls, found = l.AcceptProxy, l.TLS, true
 		}
 	}
 	if err == nil && !found {

@@ -18,6 +18,7 @@ import (
 type udpDoor struct {
 	server *Server
 	door   *door
+	port   uint16 // that clients write to
 	conn   *datagram.Conn
 
 	running  sync.WaitGroup // sessions and the sweeper
@@ -44,7 +45,8 @@ func (s *Server) serveUDP(d *door) {
 		s.log.Error("listener not served", "listener", d.endpoint.String(), "cause", err)
 		return
 	}
-	u := &udpDoor{server: s, door: d, conn: conn, sessions: map[sessionKey]*session{}, fresh: list.New()}
+	port := d.udp.LocalAddr().(*net.UDPAddr).AddrPort().Port()
+	u := &udpDoor{server: s, door: d, port: port, conn: conn, sessions: map[sessionKey]*session{}, fresh: list.New()}
 	stop := make(chan struct{})
 	u.running.Go(func() { u.sweep(stop) })
 	for {
@@ -147,7 +149,7 @@ func (u *udpDoor) newSession(key sessionKey, came int) *session {
 		v.Release()
 		return nil
 	}
-	one := &session{door: u, key: key, forward: f, group: svc.group(), verdict: v, began: time.Now()}
+	one := &session{door: u, key: key, forward: f, group: f.groupOf(svc), verdict: v, began: time.Now()}
 	if err := one.open(st); err != nil {
 		f.count.failed.Add(1)
 		s.deny.note("no backend", f.kind, f.name, client, acl.Verdict{Why: err.Error()})

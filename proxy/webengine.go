@@ -9,6 +9,7 @@ import (
 	"genkan/acl"
 	"genkan/proxy/exchange"
 	"genkan/proxy/http1"
+	"genkan/proxy/http2"
 	"genkan/proxy/message"
 	"genkan/proxy/pipe"
 	"genkan/proxy/sweep"
@@ -20,6 +21,7 @@ type webEngine struct {
 	server    *Server
 	sweeper   *sweep.Sweeper
 	front     *http1.Server
+	front2    *http2.Server
 	transport *http1.Transport
 
 	stop    context.CancelFunc // ends sweeping; nil before start
@@ -35,6 +37,14 @@ func newWebEngine(s *Server, t Timeouts) *webEngine {
 		IdleTimeout: t.KeepIdle,
 		Sweeper:     w.sweeper,
 		Relay:       w.relay,
+		Preface:     w.preface,
+		Refused:     w.refused,
+	})
+	w.front2 = http2.NewServer(http2.Config{
+		FirstByte:   2 * t.Header,
+		HeadTimeout: t.Header,
+		IdleTimeout: t.KeepIdle,
+		Sweeper:     w.sweeper,
 		Refused:     w.refused,
 	})
 	w.transport = http1.NewTransport(http1.TransportConfig{
@@ -70,29 +80,65 @@ func (w *webEngine) start(ctx context.Context) {
 
 // take gives an arrival to the engine.
 func (w *webEngine) take(a *arrival) {
+	one := &stream{client: a.addr()}
+	one.cutWith(func() { reset(a.conn) })
+	a.server.conns.add(one)
+	w.serving.Go(func() {
+		defer a.server.conns.release()
+		defer a.server.conns.remove(one)
+		w.serve(a, one)
+	})
+}
+
+// A protocol is one connection of a front.
+type protocol interface {
+	Serve()
+	Cut()
+}
+
+// serve finds out which version of HTTP the client speaks, and serves it.
+func (w *webEngine) serve(a *arrival, one *stream) {
 	from := message.Source{
 		Client:     acl.Client{Addr: a.addr(), Tunnel: a.tunnel},
 		ClientPort: a.client.Port(),
 		Local:      a.local,
 	}
+	var p protocol
 	h := &exchange.Handler{Policy: &visit{arrival: a, sites: w}, Transport: w.transport}
-	conn := w.front.NewConn(a.conn, nil, from, h)
-	one := &stream{client: a.addr()}
-	one.cutWith(conn.Cut)
-	a.server.conns.add(one)
-	w.serving.Go(func() {
-		defer a.server.conns.release()
-		defer a.server.conns.remove(one)
-		conn.Serve()
-	})
+	if a.svc.tlsConfig == nil {
+		p = w.front.NewConn(a.conn, nil, from, h)
+	} else {
+		conn, err := w.handshake(a, &from)
+		if err != nil {
+			w.server.log.Debug("no TLS", "client", from.Client.Addr, "cause", err)
+			a.conn.Close()
+			return
+		}
+		if conn.ConnectionState().NegotiatedProtocol == "h2" {
+			p = w.front2.NewConn(conn, nil, from, h)
+		} else {
+			p = w.front.NewConn(conn, nil, from, h)
+		}
+	}
+	one.cutWith(p.Cut)
+	p.Serve()
+}
+
+// preface serves a client that speaks HTTP/2 without TLS, by prior knowledge.
+func (w *webEngine) preface(conn net.Conn, read []byte, from message.Source, h message.Handler) {
+	w.front2.NewConn(conn, read, from, h).Serve()
 }
 
 // shutdown lets requests finish; connections that wait for one end.
-func (w *webEngine) shutdown() { w.front.Drain() }
+func (w *webEngine) shutdown() {
+	w.front.Drain()
+	w.front2.Drain()
+}
 
 // close cuts what is left and waits for it.
 func (w *webEngine) close() {
 	w.front.Cut()
+	w.front2.Cut()
 	w.serving.Wait()
 	w.transport.CloseIdle()
 	w.stop()

@@ -115,7 +115,9 @@ func parseControl(oob []byte) info {
 			in.index = int(binary.NativeEndian.Uint32(data[16:]))
 		case h.Level == unix.SOL_IP && h.Type == unix.IP_PKTINFO && len(data) >= unix.SizeofInet4Pktinfo:
 			in.index = int(binary.NativeEndian.Uint32(data))
-			in.local = netip.AddrFrom4([4]byte(data[4:8])) // ipi_spec_dst: what a reply has to come from
+			// ipi_addr, of the packet. ipi_spec_dst is not there for packets that
+			// came before the socket was asked for it.
+			in.local = netip.AddrFrom4([4]byte(data[8:12]))
 		case h.Level == unix.SOL_UDP && h.Type == unix.UDP_GRO && len(data) >= 4:
 			in.segment = int(binary.NativeEndian.Uint32(data))
 		}

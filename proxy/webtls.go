@@ -1,0 +1,81 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"time"
+
+	"genkan/proxy/certs"
+	"genkan/proxy/message"
+)
+
+// handshakeWithin bounds a TLS handshake, from the first byte to the last.
+const handshakeWithin = 10 * time.Second
+
+// httpsPort is the port that speaks TLS without being told so.
+const httpsPort = 443
+
+// loadCert reads the certificate of a site that names one.
+func (one *site) loadCert() (err error) {
+	switch {
+	case one.Cert == "" && one.Key == "":
+		return nil
+	case one.Cert == "" || one.Key == "":
+		return errors.New("cert and key belong together; write both")
+	}
+	one.cert, err = certs.Load(one.Cert, one.Key)
+	return err
+}
+
+// addTLS makes the endpoints that speak TLS do so: those of port 443 and
+// those whose listener says so, where a site has a certificate.
+func (st *state) addTLS(errs *faults) {
+	for e, svc := range st.services {
+		if e.network != "tcp" || svc.sites.Empty() {
+			continue
+		}
+		if svc.hasCert && (e.addr.Port() == httpsPort || svc.tls) {
+			svc.tlsConfig = certs.Config(svc.certificate, "h2", "http/1.1")
+		} else if svc.tls {
+			errs.add(fmt.Sprintf("listener %q", svc.listen), errors.New("tls = true, but no site there has a certificate; write cert and key"))
+		}
+	}
+}
+
+// certificate finds the certificate for the name that a client asks for. No
+// name goes to the default site.
+func (svc *service) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	name, err := serverName(hello.ServerName)
+	if err != nil {
+		return nil, err
+	}
+	if one, ok := svc.sites.Find(name); ok && one.cert != nil {
+		return one.cert, nil
+	}
+	return nil, fmt.Errorf("no certificate for %q", name)
+}
+
+// serverName gives SNI as routes compare names; "" where there is none.
+func serverName(sni string) (string, error) {
+	if sni == "" {
+		return "", nil
+	}
+	authority, err := message.ParseAuthority(sni)
+	return authority.Host, err
+}
+
+// handshake makes a's connection a TLS one. from is completed.
+func (w *webEngine) handshake(a *arrival, from *message.Source) (*tls.Conn, error) {
+	conn := tls.Server(a.conn, a.svc.tlsConfig)
+	ctx, cancel := context.WithTimeout(context.Background(), handshakeWithin)
+	defer cancel()
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return nil, err
+	}
+	cs := conn.ConnectionState()
+	from.TLS = true
+	from.ServerName, _ = serverName(cs.ServerName)
+	return conn, nil
+}

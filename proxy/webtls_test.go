@@ -1,0 +1,157 @@
+package proxy
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	h2 "golang.org/x/net/http2"
+
+	"genkan/acl"
+)
+
+// writeCert makes a certificate for names, valid for so long, and its key.
+func writeCert(t *testing.T, valid time.Duration, names ...string) (cert, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), DNSNames: names,
+		NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: time.Now().Add(valid),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalECPrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	mustWrite(t, cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	mustWrite(t, key, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: keyDER}))
+	return cert, key
+}
+
+func mustWrite(t *testing.T, path string, data []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestSiteTLS(t *testing.T) {
+	listen := mustListen(t, "[::1]:0")
+	site := func(name string) Site {
+		cert, key := writeCert(t, time.Hour, name)
+		return Site{Name: name, Listen: listen, To: mustBackend(t, startWeb(t, name)), Access: acl.AllowAll(), Cert: cert, Key: key}
+	}
+	s := start(t, Config{
+		Sites:     []Site{site("a.test"), site("b.test")},
+		Listeners: []Listener{{Listen: listen[0], TLS: true}},
+	})
+	for _, row := range []struct {
+		name  string
+		proto []string
+		want  string // the first line of what the backend says, or the handshake's error
+		how   string
+	}{
+		{"a.test", []string{"http/1.1"}, "backend a.test", "HTTP/1.1"},
+		{"B.Test", []string{"http/1.1"}, "backend b.test", "HTTP/1.1"},
+		{"a.test", []string{"h2", "http/1.1"}, "backend a.test", "HTTP/2.0"},
+		{"b.test", []string{"h2"}, "backend b.test", "HTTP/2.0"},
+		{"c.test", []string{"h2"}, "remote error: tls: internal error", ""},
+	} {
+		status, how, body := askTLS(t, s.at(t, "::1"), row.name, row.proto)
+		if first, _, _ := strings.Cut(body, "\n"); first != row.want || how != row.how || how != "" && status != 200 {
+			t.Errorf("%s by %q: %d %s %q, want %q by %s", row.name, row.proto, status, how, first, row.want, row.how)
+		}
+		if how != "" && !strings.Contains(body, "X-Forwarded-Proto: https\n") {
+			t.Errorf("%s: the backend does not learn of TLS: %s", row.name, body)
+		}
+	}
+}
+
+// askTLS makes one request by the protocol that the server chooses.
+func askTLS(t *testing.T, addr, name string, protos []string) (status int, how, body string) {
+	t.Helper()
+	conn, err := tls.Dial("tcp", addr, &tls.Config{ServerName: name, NextProtos: protos, InsecureSkipVerify: true})
+	if err != nil {
+		return 0, "", err.Error()
+	}
+	defer conn.Close()
+	dial := func() (net.Conn, error) { return conn, nil }
+	var rt http.RoundTripper = &http.Transport{DialTLSContext: func(context.Context, string, string) (net.Conn, error) { return dial() }}
+	if conn.ConnectionState().NegotiatedProtocol == "h2" {
+		rt = &h2.Transport{DialTLSContext: func(context.Context, string, string, *tls.Config) (net.Conn, error) { return dial() }}
+	}
+	r, err := http.NewRequestWithContext(t.Context(), "GET", "https://"+name+"/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := rt.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, resp.Proto, string(text)
+}
+
+// HTTP/2 with prior knowledge is served on a plain listener.
+func TestSitePlainHTTP2(t *testing.T) {
+	s := start(t, Config{Sites: []Site{{Name: "a.test", Listen: mustListen(t, "[::1]:0"), To: mustBackend(t, startWeb(t, "b")), Access: acl.AllowAll()}}})
+	addr := s.at(t, "::1")
+	tr := &h2.Transport{AllowHTTP: true, DialTLSContext: func(ctx context.Context, network, _ string, _ *tls.Config) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, network, addr)
+	}}
+	defer tr.CloseIdleConnections()
+	r, err := http.NewRequestWithContext(t.Context(), "GET", "http://a.test/x", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := tr.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if body, err := io.ReadAll(resp.Body); err != nil || !strings.HasPrefix(string(body), "backend b\nGET /x host=a.test") {
+		t.Errorf("%q %v", body, err)
+	}
+}
+
+func TestSiteTLSMistakes(t *testing.T) {
+	listen := mustListen(t, "[::1]:443")
+	cert, key := writeCert(t, time.Hour, "a.test")
+	old, oldKey := writeCert(t, -time.Hour, "a.test")
+	for _, row := range []struct{ cert, key, want string }{
+		{cert, "", `site "a.test": cert and key belong together; write both`},
+		{cert, oldKey, `tls: private key does not match public key; want PEM files, the key of the first certificate`},
+		{old, oldKey, `expired on ` + time.Now().Add(-time.Hour).UTC().Format(time.DateOnly) + `; get a new one`},
+		{"/nowhere/cert.pem", key, `site "a.test": cert "/nowhere/cert.pem": no such file or directory`},
+	} {
+		_, err := New(Config{Sites: []Site{{Name: "a.test", Listen: listen, To: mustBackend(t, "127.0.0.1:8"), Access: acl.AllowAll(), Cert: row.cert, Key: row.key}}})
+		if err == nil || !strings.HasSuffix(err.Error(), row.want) {
+			t.Errorf("cert %s key %s: %v, want %s", row.cert, row.key, err, row.want)
+		}
+	}
+}
