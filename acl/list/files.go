@@ -162,7 +162,7 @@ func (f *Files) watch(watcher *fsnotify.Watcher) (more bool) {
 // refresh reads again what has changed.
 func (f *Files) refresh() {
 	for _, w := range f.lists {
-		now, err := stamp(w.Path)
+		now, _, err := stamp(w.Path)
 		f.mu.Lock()
 		same := err == nil && now == w.stamp || err != nil && w.status.Err != nil && err.Error() == w.status.Err.Error()
 		f.mu.Unlock()

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"genkan/acl"
 )
 
@@ -24,16 +26,23 @@ func Load(path string) (*acl.Set, []Line, error) {
 	return l.set, l.warnings, err
 }
 
-// load reads until the files stand still, as a script may be writing them.
+// load reads until the files stand still, as a script may be writing them. A
+// file that was written a moment ago may be written again within one tick of
+// the file system's clock, and look the same: it is given time first.
 func load(path string) (loaded, error) {
 	for try := 0; ; try++ {
-		before, err := stamp(path)
+		before, written, err := stamp(path)
 		if err != nil {
 			return loaded{}, err
 		}
+		fresh := time.Since(written) < settle
+		if fresh && try < 5 {
+			time.Sleep(settle)
+			continue
+		}
 		l, err := loadOnce(path)
-		after, serr := stamp(path)
-		if serr == nil && before == after || try == 5 {
+		after, _, serr := stamp(path)
+		if serr == nil && before == after || try == 10 {
 			l.stamp = before
 			return l, err
 		}
@@ -107,21 +116,26 @@ func filesOf(path string) ([]string, error) {
 	return names, nil
 }
 
-// stamp identifies a version of the files: where links lead, sizes, times.
-func stamp(path string) (string, error) {
+// stamp identifies a version of the files: where links lead, which files
+// these are, their sizes and times. written is when the last was written.
+func stamp(path string) (version string, written time.Time, err error) {
 	names, err := filesOf(path)
 	if err != nil {
-		return "", err
+		return "", written, err
 	}
 	var s strings.Builder
 	for _, name := range names {
-		info, err := os.Stat(name)
-		if err != nil {
-			return "", err
+		var st unix.Stat_t
+		if err := unix.Stat(name, &st); err != nil {
+			return "", written, &os.PathError{Op: "stat", Path: name, Err: err}
 		}
-		fmt.Fprintf(&s, "%s %s %d %d\n", name, realPath(name), info.Size(), info.ModTime().UnixNano())
+		changed := time.Unix(st.Ctim.Unix())
+		fmt.Fprintf(&s, "%s %d %d %d %d %d\n", realPath(name), st.Dev, st.Ino, st.Size, st.Mtim.Nano(), changed.UnixNano())
+		if changed.After(written) {
+			written = changed
+		}
 	}
-	return s.String(), nil
+	return s.String(), written, nil
 }
 
 func realPath(name string) string {
