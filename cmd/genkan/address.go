@@ -63,7 +63,7 @@ none of that.`,
 func addressEnv(file, sixRD string, nat64 []string) (acl.Env, error) {
 	var env acl.Env
 	if file != "" {
-		plan, err := config.Load(file, nil)
+		plan, err := config.Load(file, config.Options{})
 		if err != nil {
 			return env, err
 		}

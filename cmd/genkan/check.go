@@ -25,7 +25,7 @@ FILE:LINE:COLUMN: what is wrong; what to write. It needs no network and no privi
 The exit status is 0 for a configuration that holds, with or without warnings, and 1 for one that does not.`,
 		Args: arguments(0, 0, "[-c FILE]"),
 		RunE: func(*cobra.Command, []string) error {
-			plan, err := config.Load(file, nil)
+			plan, err := config.Load(file, config.Options{})
 			if asJSON {
 				return checkJSON(io.out, plan, err)
 			}

@@ -38,7 +38,7 @@ type tunnelStatus struct {
 	ConfirmUntil *time.Time `json:"confirm_until,omitempty"` // taken down then, unless confirmed
 }
 
-// A control answers questions about one tunnel on a unix socket that only root can reach.
+// A control answers questions on a unix socket that only root can reach.
 type control struct {
 	server http.Server
 	served chan error
@@ -80,11 +80,23 @@ func statusAnswer(status func() tunnelStatus) http.HandlerFunc {
 	}
 }
 
+// errNobody says that no process answers at a socket.
+var errNobody = errors.New("nobody answers")
+
 // errNoTunnel says that no process owns a tunnel.
 var errNoTunnel = errors.New("no tunnel is up; write genkan tunnel up")
 
-// ask puts a question to the owner of a tunnel and returns what it says. A refusal is an error with its words.
-func ask(ctx context.Context, socket, method, path string) ([]byte, error) {
+// askTunnel puts a question to the owner of a tunnel.
+func askTunnel(ctx context.Context, cfg tunnel.Config, method, path string) ([]byte, error) {
+	text, err := ask(ctx, controlSocket(cfg), method, path, nil)
+	if errors.Is(err, errNobody) {
+		err = errNoTunnel
+	}
+	return text, err
+}
+
+// ask puts a question to the process behind a socket and returns what it says. A refusal is an error with its words.
+func ask(ctx context.Context, socket, method, path string, body io.Reader) ([]byte, error) {
 	client := http.Client{
 		Timeout: 2 * controlPatience,
 		Transport: &http.Transport{
@@ -94,14 +106,14 @@ func ask(ctx context.Context, socket, method, path string) ([]byte, error) {
 			},
 		},
 	}
-	request, err := http.NewRequestWithContext(ctx, method, "http://tunnel"+path, nil)
+	request, err := http.NewRequestWithContext(ctx, method, "http://genkan"+path, body)
 	if err != nil {
 		return nil, err
 	}
 	answer, err := client.Do(request)
 	switch {
 	case errors.Is(err, os.ErrNotExist), isRefused(err):
-		return nil, errNoTunnel
+		return nil, errNobody
 	case errors.Is(err, os.ErrPermission):
 		return nil, fmt.Errorf("%s: permission denied; ask as root", socket)
 	case err != nil:

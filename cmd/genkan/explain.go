@@ -49,7 +49,7 @@ A client behind a proxy is told by --peer and --via:
     genkan explain www.example.jp --peer 10.9.0.1 --via 'X-Forwarded-For: 2001:db8::7, 10.9.0.2'`,
 		Args: arguments(1, 2, "SITE-OR-FORWARD CLIENT"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			plan, err := config.Load(file, nil)
+			plan, err := config.Load(file, config.Options{})
 			if err != nil {
 				return err
 			}

@@ -32,7 +32,7 @@ func (f *front) watch(ctx context.Context) {
 			return
 		case <-hangups:
 			f.notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
-			f.reload()
+			f.reload(ctx)
 			f.notify(daemon.SdNotifyReady)
 		case c := <-moves:
 			if err := f.apply(f.plan); err != nil {
@@ -45,10 +45,10 @@ func (f *front) watch(ctx context.Context) {
 }
 
 // reload puts the file as it is now in the place of what runs, all of it or nothing.
-func (f *front) reload() {
-	plan, err := config.Load(f.plan.File, f.plan.Env.Limits)
+func (f *front) reload(ctx context.Context) {
+	plan, err := config.Load(f.plan.File, config.Options{Limits: f.plan.Env.Limits, Log: f.log})
 	if err == nil {
-		err = f.replace(plan)
+		err = f.replace(ctx, plan)
 	}
 	var mistakes config.Mistakes
 	switch {
@@ -66,7 +66,7 @@ func (f *front) reload() {
 var errTunnelDiffers = errors.New("[tunnel] is another one now, and a tunnel is not changed under its connections; restart for that")
 
 // replace applies a plan, or leaves all as it was.
-func (f *front) replace(plan *config.Plan) error {
+func (f *front) replace(ctx context.Context, plan *config.Plan) error {
 	if spell(plan.Tunnel) != spell(f.plan.Tunnel) {
 		return errTunnelDiffers
 	}
@@ -74,6 +74,7 @@ func (f *front) replace(plan *config.Plan) error {
 		return err
 	}
 	f.plan = plan
+	f.lists.follow(ctx, plan)
 	f.warn()
 	return nil
 }

@@ -10,7 +10,7 @@ import (
 
 // runCommand is "genkan run": the daemon.
 func runCommand(io streams) *cobra.Command {
-	var file string
+	var file, socket string
 	var logs logFlags
 	cmd := &cobra.Command{
 		Use:   "run [-c FILE]",
@@ -24,16 +24,17 @@ SIGTERM and SIGINT let what is open finish and undo everything; a second one end
 			if err != nil {
 				return err
 			}
-			plan, err := config.Load(file, nil)
+			plan, err := config.Load(file, config.Options{Log: log})
 			if err != nil {
 				return err
 			}
 			return untilSignal(cmd.Context(), log, func(ctx context.Context) error {
-				return (&front{plan: plan, log: log, reloads: true}).serve(ctx)
+				return (&front{plan: plan, log: log, reloads: true, socket: socket}).serve(ctx)
 			})
 		},
 	}
 	configFlag(cmd, &file)
+	cmd.Flags().StringVar(&socket, "socket", runSocket, "answer subcommands at this `SOCKET`")
 	logs.add(cmd)
 	return cmd
 }

@@ -25,6 +25,10 @@ type front struct {
 	proxy  *proxy.Server
 	status *control // answers about the tunnel; nil: none
 
+	lists   lists
+	control *control // answers subcommands; nil: none
+	socket  string   // where; "": nowhere
+
 	reloads bool // SIGHUP reads the file again; without one it ends the process as it always did
 }
 
@@ -36,7 +40,10 @@ func (f *front) serve(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.lower()) }()
-	if err := f.open(); err != nil {
+	f.lists.front = f
+	f.lists.open(f.plan)
+	defer func() { err = errors.Join(err, f.lists.close()) }()
+	if err := f.open(ctx); err != nil {
 		return err
 	}
 	return f.run(ctx)
@@ -82,7 +89,7 @@ func (f *front) lower() error {
 }
 
 // open binds all listeners or none, and lets them in through the tunnel.
-func (f *front) open() error {
+func (f *front) open(ctx context.Context) error {
 	server, err := proxy.New(f.proxyConfig(f.plan))
 	if err != nil {
 		return err
@@ -92,6 +99,9 @@ func (f *front) open() error {
 	}
 	f.proxy = server
 	if err := f.admit(); err != nil {
+		return errors.Join(err, server.Close())
+	}
+	if err := f.openRunSocket(ctx); err != nil {
 		return errors.Join(err, server.Close())
 	}
 	for _, a := range server.Addrs() {
@@ -144,13 +154,18 @@ func (f *front) run(ctx context.Context) error {
 	tunnelEnd := make(chan error, 1)
 	go f.carry(carrying, stopServing, tunnelEnd)
 	var watching sync.WaitGroup
+	f.lists.follow(serving, f.plan)
 	watching.Go(func() { f.watch(serving) })
+	watching.Go(func() { f.lists.serve(serving) })
 	f.notify(daemon.SdNotifyReady)
 	stopping := context.AfterFunc(serving, func() { f.notify(daemon.SdNotifyStopping) })
 	defer stopping()
 	err := f.proxy.Serve(serving)
 	stopServing()
 	watching.Wait()
+	if f.control != nil {
+		err = errors.Join(err, f.control.close())
+	}
 	stopCarrying()
 	return errors.Join(err, <-tunnelEnd)
 }

@@ -224,7 +224,7 @@ func TestPortTaken(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command("genkan", "run", "-c", file).CombinedOutput()
+	out, err := exec.Command("genkan", "run", "-c", file, "--socket", "").CombinedOutput()
 	if err == nil || !strings.HasPrefix(string(out), "genkan: listen \""+taken+"\": port in use by ") {
 		t.Errorf("%v, %s", err, out)
 	}
@@ -240,7 +240,7 @@ func TestReload(t *testing.T) {
 		}
 	}
 	write(`"allow all"`)
-	d := startProcess(t, "run", "-c", file)
+	d := startProcess(t, "run", "-c", file, "--socket", filepath.Join(t.TempDir(), "sock"))
 	open := mustDial(t, d.addr)
 	checkEcho(t, open)
 
@@ -267,6 +267,49 @@ func TestReload(t *testing.T) {
 	checkDenied(t, d.addr)
 	checkEcho(t, open) // what was open goes on
 	open.Close()
+	if status := d.stop(t, syscall.SIGTERM); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+}
+
+// A ban holds at once, cuts what is open, outlives a restart, and ends when it is taken away.
+func TestListAdd(t *testing.T) {
+	dir := t.TempDir()
+	file, socket := filepath.Join(dir, "genkan.toml"), filepath.Join(dir, "sock")
+	text := "state_dir = \"" + dir + "\"\n[lists]\nblocked = [\"192.0.2.1\"]\n[forward.a]\nlisten = \"127.0.0.1:0\"\nto = \"" +
+		startEcho(t) + "\"\naccess = [\"deny blocked\", \"allow all\"]\n"
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	list := func(want string, args ...string) {
+		t.Helper()
+		_, out, complaint := genkan("", append([]string{"list", "--socket", socket}, args...)...)
+		if got := out + complaint; got != want {
+			t.Errorf("list %v: got %q, want %q", args, got, want)
+		}
+	}
+	d := startProcess(t, "run", "-c", file, "--socket", socket)
+	open := mustDial(t, d.addr)
+	checkEcho(t, open)
+
+	list("genkan: no list \"bloked\"; did you mean \"blocked\"?\n", "add", "bloked", "127.0.0.1")
+	list("blocked: added 127.0.0.0/8 for good\n1 connection cut\n", "add", "blocked", "127.0.0.0/8", "--cut")
+	if _, err := open.Read(make([]byte, 1)); err == nil {
+		t.Error("the open connection goes on")
+	}
+	checkDenied(t, d.addr)
+	list("blocked: 1 span\n  added: 127.0.0.0/8 for good\n", "show")
+	if status := d.stop(t, syscall.SIGTERM); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+
+	list("genkan: no Genkan answers at "+socket+"; start genkan run as root\n", "show")
+	d = startProcess(t, "run", "-c", file, "--socket", socket)
+	checkDenied(t, d.addr)
+	list("blocked: took away 127.0.0.0/8\n", "del", "blocked", "127.0.0.0/8")
+	again := mustDial(t, d.addr)
+	checkEcho(t, again)
+	again.Close()
 	if status := d.stop(t, syscall.SIGTERM); status != 0 {
 		t.Errorf("exit status %d", status)
 	}

@@ -32,7 +32,7 @@ func tunnelAskCommand(use, short, path string, done func(out io.Writer, answer [
 		Short: short,
 		Args:  arguments(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			answer, err := ask(cmd.Context(), controlSocket(tunnel.Config{Interface: name}), method, path)
+			answer, err := askTunnel(cmd.Context(), tunnel.Config{Interface: name}, method, path)
 			if err != nil {
 				return err
 			}
@@ -58,7 +58,7 @@ func tunnelDownCommand(io streams) *cobra.Command {
 		Args:  arguments(0, 0, "[--interface NAME]"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			at := tunnel.Config{Interface: source.quick.Interface}
-			_, err := ask(cmd.Context(), controlSocket(at), http.MethodPost, "/down")
+			_, err := askTunnel(cmd.Context(), at, http.MethodPost, "/down")
 			if errors.Is(err, errNoTunnel) && stands(at) {
 				err = takeDown(cmd.Context(), &source)
 			}

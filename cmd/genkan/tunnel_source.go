@@ -38,7 +38,7 @@ func (s *tunnelSource) plan() (*config.Plan, error) {
 	if s.quick.Prefix != "" || len(s.quick.Relays) > 0 {
 		plan, err = s.quick.Plan()
 	} else {
-		plan, err = config.Load(s.file, nil)
+		plan, err = config.Load(s.file, config.Options{})
 	}
 	switch {
 	case err != nil:

@@ -54,7 +54,7 @@ same name and an IPv6 default route that exist already are not touched without -
 
 // nobodyKeeps refuses where a process has this tunnel already.
 func nobodyKeeps(ctx context.Context, plan *config.Plan) error {
-	answer, err := ask(ctx, controlSocket(*plan.Tunnel), http.MethodGet, "/status")
+	answer, err := askTunnel(ctx, *plan.Tunnel, http.MethodGet, "/status")
 	if errors.Is(err, errNoTunnel) {
 		return nil
 	}

@@ -2,11 +2,13 @@ package config
 
 import (
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
 
 	"genkan/acl"
+	"genkan/acl/list"
 	"genkan/proxy"
 	"genkan/tunnel"
 )
@@ -18,19 +20,23 @@ type Plan struct {
 	Proxy    proxy.Config   // Tunnel and TunnelInterface are filled in once the tunnel stands
 	Env      acl.Env        // what rules of the main file may refer to
 	Warnings Mistakes       // what is doubtful, in the order of files and lines
+	Lists    *list.Files    // the lists that files fill, read and not watched yet
+
+	Named map[string]*acl.List // every list: those of the main file by name, others as "FILE:NAME"
+}
+
+// Options are what a configuration goes on with in a running Genkan. The zero Options suit a look at it.
+type Options struct {
+	Limits *acl.Limits  // the counters before a reload; nil: new ones
+	Log    *slog.Logger // of what happens to list files later; nil discards
 }
 
 // Load reads, checks and builds the configuration in a file. It touches neither the network nor the host, and
 // reads only the files that the configuration names. The error is of type Mistakes.
-//
-// limits are the counters of a running Genkan, which a reload goes on with; nil: new ones.
-func Load(file string, limits *acl.Limits) (*Plan, error) {
+func Load(file string, opt Options) (*Plan, error) {
 	r := newReport()
 	c := read(r, file)
-	if limits == nil {
-		limits = acl.NewLimits(0)
-	}
-	k := &checker{r, c, limits}
+	k := newChecker(r, c, opt)
 	plan := k.build()
 	if len(r.mistakes) == 0 {
 		k.parts(plan)
@@ -73,7 +79,9 @@ func (k *checker) build() *Plan {
 	k.tunnel()
 	plan := &Plan{File: k.c.File, Tunnel: k.tunnelConfig(), Proxy: k.proxyConfig()}
 	envs := k.environments()
+	plan.Named = k.named
 	plan.Env = envs[k.c.File]
+	plan.Lists = k.listFiles()
 	var places []place
 	var services []*service
 	for i := range k.c.Sites {

@@ -15,7 +15,7 @@ var update = flag.Bool("update", false, "write what came out as what is wanted, 
 // TestBad loads one broken configuration a file of testdata/bad and compares the whole text of the error with its part "want".
 func TestBad(t *testing.T) {
 	each(t, "testdata/bad/*.txtar", func() string {
-		_, err := Load("genkan.toml", nil)
+		_, err := Load("genkan.toml", Options{})
 		if err == nil {
 			return ""
 		}
@@ -26,7 +26,7 @@ func TestBad(t *testing.T) {
 // TestWarned does the same with the warnings of configurations that hold.
 func TestWarned(t *testing.T) {
 	each(t, "testdata/good/*.txtar", func() string {
-		plan, err := Load("genkan.toml", nil)
+		plan, err := Load("genkan.toml", Options{})
 		if err != nil {
 			return "ERROR " + err.Error() + "\n"
 		}

@@ -1,10 +1,13 @@
 package config
 
 import (
+	"cmp"
+	"errors"
 	"maps"
 	"strings"
 
 	"genkan/acl"
+	"genkan/acl/list"
 )
 
 // environments says, for each file, what its rules may refer to: the lists of the main file and its own.
@@ -26,7 +29,13 @@ func (k *checker) environments() map[string]acl.Env {
 		if local[file] == nil {
 			local[file] = make(map[string]*acl.List)
 		}
-		local[file][l.Name.S] = k.list(l)
+		one := k.list(l)
+		local[file][l.Name.S] = one
+		if file == k.c.File {
+			k.named[l.Name.S] = one
+		} else {
+			k.named[file+":"+l.Name.S] = one
+		}
 	}
 	envs := make(map[string]acl.Env)
 	for file := range k.files {
@@ -42,9 +51,14 @@ func (k *checker) environments() map[string]acl.Env {
 	return envs
 }
 
-// list reads the entries of a list.
+// list reads the entries of a list; those of a file are read with all files together, at the end.
 func (k *checker) list(l List) *acl.List {
 	var set acl.SetBuilder
+	if from := cmp.Or(l.File, l.Dir); from.Given() {
+		all := acl.NewList(set.Build())
+		k.sources = append(k.sources, source{list.Source{Name: l.Name.S, Path: relative(from), List: all}, from.Pos})
+		return all
+	}
 	for _, t := range l.Entries {
 		r, err := parseEntry(t.S)
 		if err != nil {
@@ -54,6 +68,45 @@ func (k *checker) list(l List) *acl.List {
 		set.Add(r)
 	}
 	return acl.NewList(set.Build())
+}
+
+// A source is a list in a file, and where the configuration says so.
+type source struct {
+	list.Source
+	pos acl.Pos
+}
+
+// listFiles reads the files of all lists.
+func (k *checker) listFiles() *list.Files {
+	sources := make([]list.Source, len(k.sources))
+	for i, s := range k.sources {
+		sources[i] = s.Source
+	}
+	files, warnings, err := list.Open(sources, k.log)
+	for _, w := range warnings {
+		k.begin(w.Pos.File)
+		k.warn(w.Pos, "%s: %s", quote(w.Text), w.Msg)
+	}
+	if err == nil {
+		return files
+	}
+	for _, s := range k.sources { // again, one by one: which mistake is whose
+		_, _, err := list.Load(s.Path)
+		var lines *list.Mistakes
+		switch {
+		case errors.As(err, &lines):
+			for _, l := range lines.Lines {
+				k.begin(l.Pos.File)
+				k.mistake(l.Pos, "%s: %s", quote(l.Text), l.Msg)
+			}
+			if more := lines.Total - len(lines.Lines); more > 0 {
+				k.mistake(s.pos, "list %s: %d more lines are wrong", quote(s.Name), more)
+			}
+		case err != nil:
+			k.mistake(s.pos, "list %s: %s: %s", quote(s.Name), quote(s.Path), cause(err))
+		}
+	}
+	return nil
 }
 
 // parseEntry reads a prefix, an address or a range.

@@ -98,7 +98,7 @@ func cause(err error) string {
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return "no such file; write one, or name another with -c FILE"
+		return "no such file; write one, or name another"
 	case errors.Is(err, fs.ErrPermission):
 		return "permission denied; let this user read it"
 	}

@@ -18,7 +18,7 @@ func BenchmarkLoad10k(b *testing.B) {
 				"[lists]\nblocked = [\"192.0.2.0/24\", \"2001:db8::/32\"]\n", i, i/256, i%256))
 	}
 	for b.Loop() {
-		if _, err := Load(file, nil); err != nil {
+		if _, err := Load(file, Options{}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -14,8 +15,18 @@ import (
 // A checker judges values by one another, after each has been read by itself.
 type checker struct {
 	*report
-	c      *Config
-	limits *acl.Limits
+	c       *Config
+	limits  *acl.Limits
+	log     *slog.Logger
+	sources []source // the lists of files
+	named   map[string]*acl.List
+}
+
+func newChecker(r *report, c *Config, opt Options) *checker {
+	if opt.Limits == nil {
+		opt.Limits = acl.NewLimits(0)
+	}
+	return &checker{report: r, c: c, limits: opt.Limits, log: opt.Log, named: make(map[string]*acl.List)}
 }
 
 // A place is one listener of one service.

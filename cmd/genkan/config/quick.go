@@ -37,7 +37,7 @@ func (q Quick) Plan() (*Plan, error) {
 	for _, a := range q.Announce {
 		f.Announce = append(f.Announce, Text{a, pos})
 	}
-	k := &checker{r, &Config{File: pos.File, Forwards: []Forward{f}}, acl.NewLimits(0)}
+	k := newChecker(r, &Config{File: pos.File, Forwards: []Forward{f}}, Options{})
 	plan := k.build()
 	plan.Proxy.StateDir = ""
 	if len(r.mistakes) == 0 {
@@ -85,7 +85,7 @@ func (q QuickTunnel) Plan() (*Plan, error) {
 	given.add(&entry{key: "ipv4_mask_len", pos: pos, val: &value{kind: integer, pos: pos, raw: strconv.Itoa(q.IPv4MaskLen)}})
 	c := &Config{File: pos.File, Tunnel: &Tunnel{Pos: pos}}
 	decode(d, given, tunnelFields(), c.Tunnel)
-	plan := (&checker{r, c, acl.NewLimits(0)}).build()
+	plan := newChecker(r, c, Options{}).build()
 	if err := r.err(); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,276 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"genkan/acl"
+	"genkan/acl/list"
+	"genkan/cmd/genkan/config"
+)
+
+// runSocket is where a running Genkan answers the subcommands that ask it.
+const runSocket = "/run/genkan/genkan.sock"
+
+// The lists of a running Genkan: their files are watched, and entries are added at run time. The zero value has none.
+type lists struct {
+	front *front
+	book  *list.Book // nil: entries cannot be added, as errBook says
+	err   error
+
+	mu    sync.Mutex // guards the fields below
+	plan  *config.Plan
+	stop  context.CancelFunc // ends the watch of plan's files
+	ended sync.WaitGroup     // all watches
+}
+
+// open opens the book of added entries. Without one, Genkan runs and says why nothing can be added.
+func (l *lists) open(plan *config.Plan) {
+	if plan.Proxy.StateDir == "" || len(plan.Named) == 0 {
+		l.err = errors.New("the configuration has no [lists]")
+		return
+	}
+	l.book, l.err = list.OpenBook(filepath.Join(plan.Proxy.StateDir, "lists.db"), l.front.log)
+	if l.err != nil {
+		l.front.log.Warn("no entries can be added to lists", "error", l.err)
+	}
+}
+
+// follow takes a plan's lists in the place of those before.
+func (l *lists) follow(ctx context.Context, plan *config.Plan) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stop != nil {
+		l.stop()
+	}
+	l.plan = plan
+	if l.book != nil {
+		for name, one := range plan.Named {
+			l.book.Bind(name, one)
+		}
+	}
+	ctx, l.stop = context.WithCancel(ctx)
+	if plan.Lists != nil && len(plan.Lists.Status()) > 0 {
+		l.ended.Go(func() {
+			if err := plan.Lists.Serve(ctx); err != nil {
+				l.front.log.Error("list files are not followed any more", "error", err)
+			}
+		})
+	}
+}
+
+// serve forgets added entries as they end, until ctx ends.
+func (l *lists) serve(ctx context.Context) {
+	if l.book != nil {
+		if err := l.book.Serve(ctx); err != nil {
+			l.front.log.Error("added list entries do not end any more", "error", err)
+		}
+	}
+	<-ctx.Done()
+}
+
+// close waits for the watches, whose context has ended, and closes the book.
+func (l *lists) close() error {
+	l.ended.Wait()
+	if l.book == nil {
+		return nil
+	}
+	return l.book.Close()
+}
+
+// A listState is how a list stands, in JSON.
+type listState struct {
+	Name    string       `json:"name"`
+	Path    string       `json:"path"`    // of its file; "" without one
+	Entries int          `json:"entries"` // disjoint spans, without the added ones
+	Error   string       `json:"error"`   // why the file as it is now is not in force; "": it is
+	Added   []addedEntry `json:"added"`
+}
+
+// An addedEntry is one that was added at run time.
+type addedEntry struct {
+	Entry string     `json:"entry"`
+	Until *time.Time `json:"until"` // null: for good
+}
+
+func entryState(e acl.Entry) addedEntry {
+	a := addedEntry{Entry: spellRange(e.Range)}
+	if !e.Until.IsZero() {
+		a.Until = &e.Until
+	}
+	return a
+}
+
+// spellRange writes a range as a prefix or an address where it is one.
+func spellRange(r acl.Range) string {
+	if r.First == r.Last {
+		return r.First.String()
+	}
+	for bits := range r.First.Netip().BitLen() {
+		p, err := r.First.Netip().Prefix(bits)
+		if whole := acl.PrefixFrom(p); err == nil && acl.RangeOf(whole) == r {
+			return whole.String()
+		}
+	}
+	return r.String()
+}
+
+// state is all lists, or the one that is named.
+func (l *lists) state(only string) ([]listState, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	files := make(map[string]list.Status)
+	if l.plan.Lists != nil {
+		for _, s := range l.plan.Lists.Status() {
+			files[s.Name] = s
+		}
+	}
+	all := []listState{}
+	for _, name := range slices.Sorted(maps.Keys(l.plan.Named)) {
+		if only != "" && name != only {
+			continue
+		}
+		s := listState{Name: name, Entries: l.plan.Named[name].Set().Len(), Added: []addedEntry{}}
+		if f, ok := files[name]; ok {
+			s.Path = f.Path
+			if f.Err != nil {
+				s.Error = f.Err.Error()
+			}
+		}
+		if l.book != nil {
+			for _, e := range l.book.Show(name) {
+				s.Added = append(s.Added, entryState(e))
+			}
+		}
+		all = append(all, s)
+	}
+	if only != "" && len(all) == 0 {
+		return nil, l.unknown(only)
+	}
+	return all, nil
+}
+
+func (l *lists) unknown(name string) error {
+	names := slices.Sorted(maps.Keys(l.plan.Named))
+	if near := config.DidYouMean(name, names); near != "" {
+		return fmt.Errorf("no list %q; did you mean %q?", name, near)
+	}
+	return fmt.Errorf("no list %q; the lists are %q", name, names)
+}
+
+// A listChange is what "genkan list add" and "del" ask for.
+type listChange struct {
+	List  string        `json:"list"`
+	Entry string        `json:"entry"`
+	For   time.Duration `json:"for"` // 0: for good
+	Cut   bool          `json:"cut"` // ends the connections of those clients
+}
+
+// A listChanged is the answer.
+type listChanged struct {
+	addedEntry
+	Cut int `json:"cut"` // connections that were ended
+}
+
+// known fails for a list that is not there, or that cannot be added to.
+func (l *lists) known(name string) error {
+	if l.err != nil {
+		return l.err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.plan.Named[name] == nil {
+		return l.unknown(name)
+	}
+	return nil
+}
+
+func (l *lists) add(c listChange) (listChanged, error) {
+	if err := l.known(c.List); err != nil {
+		return listChanged{}, err
+	}
+	e, err := l.book.Add(c.List, c.Entry, c.For)
+	if err != nil {
+		return listChanged{}, err
+	}
+	changed := listChanged{addedEntry: entryState(e)}
+	if c.Cut {
+		changed.Cut = l.front.proxy.Cut(e.Range.Contains)
+	}
+	l.front.log.Info("list entry added", "list", c.List, "entry", changed.Entry, "for", c.For, "cut", changed.Cut)
+	return changed, nil
+}
+
+func (l *lists) del(c listChange) (listChanged, error) {
+	if err := l.known(c.List); err != nil {
+		return listChanged{}, err
+	}
+	if err := l.book.Del(c.List, c.Entry); err != nil {
+		return listChanged{}, err
+	}
+	l.front.log.Info("list entry taken away", "list", c.List, "entry", c.Entry)
+	return listChanged{addedEntry: addedEntry{Entry: c.Entry}}, nil
+}
+
+// answers is what a running Genkan does when asked about its lists.
+func (l *lists) answers(mux *http.ServeMux) {
+	mux.HandleFunc("GET /lists", func(w http.ResponseWriter, r *http.Request) {
+		all, err := l.state(r.URL.Query().Get("name"))
+		answer(w, all, err)
+	})
+	change := func(do func(listChange) (listChanged, error)) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			var c listChange
+			if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10)).Decode(&c); err != nil {
+				answer(w, nil, err)
+				return
+			}
+			changed, err := do(c)
+			answer(w, changed, err)
+		}
+	}
+	mux.HandleFunc("POST /lists/add", change(l.add))
+	mux.HandleFunc("POST /lists/del", change(l.del))
+}
+
+// answer writes JSON, or an error in words.
+func answer(w http.ResponseWriter, v any, err error) {
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusConflict)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(v) // the asker has gone: nobody is left to tell
+}
+
+// openRunSocket lets subcommands ask this Genkan. Where the directory cannot be had, as without root, there is none.
+func (f *front) openRunSocket(ctx context.Context) error {
+	if f.socket == "" {
+		return nil
+	}
+	if _, err := ask(ctx, f.socket, http.MethodGet, "/lists", nil); !errors.Is(err, errNobody) {
+		return fmt.Errorf("another Genkan answers at %s; stop it, or give this one a socket of its own by --socket", f.socket)
+	}
+	if err := os.MkdirAll(filepath.Dir(f.socket), 0o755); err != nil && !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	mux := http.NewServeMux()
+	f.lists.answers(mux)
+	c, err := startControl(f.socket, mux)
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
+		f.log.Warn("subcommands cannot ask this process", "error", err)
+		return nil
+	}
+	f.control = c
+	return err
+}

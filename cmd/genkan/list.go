@@ -1,0 +1,147 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// listCommand is "genkan list": bans and lists of the running Genkan.
+func listCommand(io streams) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "Bans and lists of the running Genkan",
+		Args:  noSuchCommand,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	var socket string
+	cmd.PersistentFlags().StringVar(&socket, "socket", runSocket, "the running Genkan's `SOCKET`")
+	cmd.AddCommand(listShowCommand(io, &socket), listAddCommand(io, &socket), listDelCommand(io, &socket))
+	return cmd
+}
+
+func listShowCommand(io streams, socket *string) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "show [NAME]",
+		Short: "Show the lists, and what was added to them",
+		Args:  arguments(0, 1, "[NAME]"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path := "/lists"
+			if len(args) == 1 {
+				path += "?name=" + url.QueryEscape(args[0])
+			}
+			text, err := askRun(cmd.Context(), *socket, http.MethodGet, path, nil)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				_, err := io.out.Write(text)
+				return err
+			}
+			var all []listState
+			if err := json.Unmarshal(text, &all); err != nil {
+				return err
+			}
+			for _, l := range all {
+				l.words(io.out)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON array")
+	return cmd
+}
+
+func (l listState) words(out io.Writer) {
+	fmt.Fprintf(out, "%s: %s", l.Name, plural(l.Entries, "span"))
+	if l.Path != "" {
+		fmt.Fprintf(out, " from %s", l.Path)
+	}
+	fmt.Fprintln(out)
+	if l.Error != "" {
+		fmt.Fprintf(out, "  the file as it is now is not in force: %s\n", l.Error)
+	}
+	for _, e := range l.Added {
+		fmt.Fprintf(out, "  added: %s %s\n", e.Entry, e.ends())
+	}
+}
+
+func (e addedEntry) ends() string {
+	if e.Until == nil {
+		return "for good"
+	}
+	return "until " + e.Until.UTC().Format(time.RFC3339)
+}
+
+func listAddCommand(io streams, socket *string) *cobra.Command {
+	var c listChange
+	cmd := &cobra.Command{
+		Use:   "add NAME ENTRY [--for 1h] [--cut]",
+		Short: "Add an address, prefix or range to a list at run time",
+		Long: `Add puts an entry into a list of the running Genkan. It holds at once, is kept over restarts, and ends after
+--for, or never without it. What is open goes on unless --cut ends the connections of those clients.`,
+		Args: arguments(2, 2, "NAME ENTRY"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c.List, c.Entry = args[0], args[1]
+			changed, err := askChange(cmd.Context(), *socket, "/lists/add", c)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(io.out, "%s: added %s %s\n", c.List, changed.Entry, changed.ends())
+			if c.Cut {
+				fmt.Fprintf(io.out, "%s cut\n", plural(changed.Cut, "connection"))
+			}
+			return nil
+		},
+	}
+	cmd.Flags().DurationVar(&c.For, "for", 0, "how long it holds, as `1h`; without it for good")
+	cmd.Flags().BoolVar(&c.Cut, "cut", false, "end the open connections of these clients")
+	return cmd
+}
+
+func listDelCommand(io streams, socket *string) *cobra.Command {
+	return &cobra.Command{
+		Use:   "del NAME ENTRY",
+		Short: "Take an entry away that was added at run time",
+		Args:  arguments(2, 2, "NAME ENTRY"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c := listChange{List: args[0], Entry: args[1]}
+			if _, err := askChange(cmd.Context(), *socket, "/lists/del", c); err != nil {
+				return err
+			}
+			fmt.Fprintf(io.out, "%s: took away %s\n", c.List, c.Entry)
+			return nil
+		},
+	}
+}
+
+func askChange(ctx context.Context, socket, path string, c listChange) (listChanged, error) {
+	var changed listChanged
+	body, err := json.Marshal(c)
+	if err != nil {
+		return changed, err
+	}
+	text, err := askRun(ctx, socket, http.MethodPost, path, bytes.NewReader(body))
+	if err != nil {
+		return changed, err
+	}
+	return changed, json.Unmarshal(text, &changed)
+}
+
+// askRun asks the running Genkan.
+func askRun(ctx context.Context, socket, method, path string, body io.Reader) ([]byte, error) {
+	text, err := ask(ctx, socket, method, path, body)
+	if errors.Is(err, errNobody) {
+		err = fmt.Errorf("no Genkan answers at %s; start genkan run as root", socket)
+	}
+	return text, err
+}
