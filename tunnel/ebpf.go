@@ -1,9 +1,13 @@
 package tunnel
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"path/filepath"
+	"slices"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -24,6 +28,9 @@ const (
 type ebpf struct {
 	userspace
 	progs *bpf.Datapath
+	cfg   bpf.Config // the programs' own
+	ipv4  *netlink.Handle
+	last  bpf.Counters // of programs that are gone
 }
 
 func (e *ebpf) open(s site) error {
@@ -38,10 +45,18 @@ func (e *ebpf) open(s site) error {
 	if err != nil {
 		return explain(fmt.Sprintf("look for %q", s.cfg.Interface), capAdmin, err)
 	}
+	if e.ipv4 == nil {
+		if e.ipv4, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+			return explain("read IPv4 routes", capAdmin, err)
+		}
+	}
 	cfg := bpf.Config{
 		Check: s.check, TTL: s.cfg.TTL, Anycast: s.cfg.Anycast,
 		TUN: tun.Attrs().Index, Uplink: uplink.Attrs().Index, LinkHeader: ethernetHeader,
 		PinDir: s.pinDir(),
+	}
+	if cfg.Routes, err = e.routes(cfg.Uplink); err != nil {
+		return err
 	}
 	if cfg.PinDir != "" { // the device has to outlive a killed process too
 		if err := e.dev.Persist(true); err != nil {
@@ -56,7 +71,76 @@ func (e *ebpf) open(s site) error {
 	if err != nil {
 		return fmt.Errorf("tunnel: %w", err)
 	}
+	e.cfg = cfg
 	return nil
+}
+
+// routes are the IPv4 routes as far as they say what leaves by the uplink.
+func (e *ebpf) routes(uplink int) ([]bpf.Route, error) {
+	list, err := e.ipv4.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+	if err != nil {
+		return nil, explain("read IPv4 routes", capAdmin, err)
+	}
+	routes := []bpf.Route{}
+	for _, r := range list {
+		to := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+		if r.Dst != nil {
+			bits, _ := r.Dst.Mask.Size()
+			if a, ok := netip.AddrFromSlice(r.Dst.IP); ok {
+				to = netip.PrefixFrom(a.Unmap(), bits)
+			}
+		}
+		by := r.Type == unix.RTN_UNICAST
+		if len(r.MultiPath) == 0 {
+			by = by && r.LinkIndex == uplink
+		}
+		for _, hop := range r.MultiPath {
+			by = by && hop.LinkIndex == uplink
+		}
+		routes = append(routes, bpf.Route{Prefix: to, Uplink: by})
+	}
+	if routes, err = bpf.Compact(routes); err != nil {
+		return nil, fmt.Errorf("tunnel: the eBPF datapath: %w", err)
+	}
+	return append([]bpf.Route{}, routes...), nil // never nil, which means all
+}
+
+// serve keeps the programs up with the IPv4 routes meanwhile.
+func (e *ebpf) serve(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	followed := make(chan error, 1)
+	go func() {
+		defer cancel()
+		followed <- e.follow(ctx)
+	}()
+	err := e.userspace.serve(ctx)
+	cancel()
+	return errors.Join(err, <-followed)
+}
+
+// follow exchanges the programs when the IPv4 routes change.
+func (e *ebpf) follow(ctx context.Context) error {
+	tick := time.NewTicker(patrol)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		routes, err := e.routes(e.cfg.Uplink)
+		if errors.Is(err, netlink.ErrDumpInterrupted) || err == nil && slices.Equal(routes, e.cfg.Routes) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		e.cfg.Routes = routes
+		if err := e.progs.Update(e.cfg); err != nil {
+			return fmt.Errorf("tunnel: %w", err)
+		}
+	}
 }
 
 // uplink is the interface that the programs work on.
@@ -105,12 +189,13 @@ func (s site) pinDir() string {
 
 func (e *ebpf) count(st *Status) {
 	e.userspace.count(st)
-	if e.progs == nil {
-		return
-	}
-	c, err := e.progs.Counters()
-	if err != nil {
-		return
+	c := e.last
+	if e.progs != nil {
+		now, err := e.progs.Counters()
+		if err != nil {
+			return
+		}
+		c = now
 	}
 	st.Received.add(Count{Packets: c.RxPackets, Bytes: c.RxBytes})
 	st.Sent.add(Count{Packets: c.TxPackets, Bytes: c.TxBytes})
@@ -126,10 +211,17 @@ func (e *ebpf) count(st *Status) {
 
 // close lets pinned programs go on where leave is set.
 func (e *ebpf) close(leave bool) error {
-	var err error
+	var errs []error
 	if e.progs != nil {
-		err = e.progs.Close(leave)
+		if c, err := e.progs.Counters(); err == nil {
+			e.last = c
+		}
+		errs = append(errs, e.progs.Close(leave))
 		e.progs = nil
 	}
-	return errors.Join(err, e.userspace.close(leave))
+	if e.ipv4 != nil {
+		e.ipv4.Close()
+		e.ipv4 = nil
+	}
+	return errors.Join(append(errs, e.userspace.close(leave))...)
 }

@@ -330,3 +330,22 @@ func TestEBPFKilled(t *testing.T) {
 		t.Errorf("left behind:\n%s\nbefore:\n%s", after, before)
 	}
 }
+
+// TestEBPFOtherInterface: an edge that is not behind the uplink is reached by
+// the interface that it is behind.
+func TestEBPFOtherInterface(t *testing.T) {
+	prefix, addr := netip.MustParsePrefix, netip.MustParseAddr
+	p, cfg := pairWithoutEdge(t)
+	side := tunneltest.NewNS(t)
+	tunneltest.Veth(p.EdgeNS, "side0", prefix("192.0.2.1/24"), side, "up0", prefix("192.0.2.77/24"))
+	side.Route(prefix("0.0.0.0/0"), addr("192.0.2.1"))
+	edge := tunneltest.Start(t, p.EdgeNS, cfg)
+	other := cfg
+	other.Datapath, other.StateDir = tunnel.DatapathUserspace, t.TempDir()
+	peer := tunneltest.Start(t, side, other)
+	tunneltest.Transfer(t, p.EdgeNS, side, peer.Address(), 1<<20)
+	tunneltest.Transfer(t, side, p.EdgeNS, edge.Address(), 1<<20)
+	if n := throughDevice(t, p.EdgeNS, "tun6rd"); n < 10 {
+		t.Errorf("%d packets left by the userspace datapath", n)
+	}
+}

@@ -24,6 +24,10 @@ type Config struct {
 	Uplink     int // index of the interface that packets leave and come by
 	LinkHeader int // bytes of its link header; 14 for Ethernet
 
+	// Routes are the IPv4 routes, from Compact: what leaves by another interface
+	// than Uplink is left to the userspace datapath. nil: all leaves by it.
+	Routes []Route
+
 	// PinDir is a directory of our own in a bpffs, made when missing, in which
 	// the programs outlive this process. "": they end with Close.
 	PinDir string

@@ -44,6 +44,7 @@ func encap(cfg Config, counters int) asm.Instructions {
 	b.hostOrder(srcHi, 4)
 	b.mayLeave(out)
 	b.destination(out)
+	b.byUplink(cfg.Routes)
 	b.header(cfg, out.Local)
 	b.push(cfg)
 	return b.end()

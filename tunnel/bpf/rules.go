@@ -70,6 +70,10 @@ func hiOf(f ingress.Field) int16 {
 // jumpIf jumps when the field matches the pattern; R1 and R2 are lost.
 func (b *builder) jumpIf(f ingress.Field, p ingress.Pattern, to string) {
 	no := b.fresh("no")
+	if p == (ingress.Pattern{}) { // everything
+		b.add(asm.Ja.Label(to))
+		return
+	}
 	if f == ingress.OuterSrc {
 		b.add(asm.Mov.Reg(asm.R1, outerSrc))
 		b.unlessMasked(p.Lo, p.LoMask|0xffffffff<<32, no)

@@ -64,6 +64,11 @@ type run struct {
 
 func startRun(t testing.TB, cfg ingress.Config) *run {
 	t.Helper()
+	return startRunRoutes(t, cfg, nil)
+}
+
+func startRunRoutes(t testing.TB, cfg ingress.Config, routes []Route) *run {
+	t.Helper()
 	check, err := ingress.New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -73,7 +78,7 @@ func startRun(t testing.TB, cfg ingress.Config) *run {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { m.Close() })
-	c := Config{Check: check, TTL: 64, TUN: 1, Uplink: 1, LinkHeader: 14}
+	c := Config{Check: check, TTL: 64, TUN: 1, Uplink: 1, LinkHeader: 14, Routes: routes}
 	load := func(name string, ins asm.Instructions) *ebpf.Program {
 		p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: name, Type: ebpf.SchedCLS, Instructions: ins, License: "Dual MIT/GPL"})
 		if err != nil {
