@@ -125,8 +125,14 @@ func spellRange(r acl.Range) string {
 	return r.String()
 }
 
+// A listsState is all lists of a running Genkan, in JSON.
+type listsState struct {
+	File  string      `json:"file"` // the configuration, as an absolute path
+	Lists []listState `json:"lists"`
+}
+
 // state is all lists, or the one that is named.
-func (l *lists) state(only string) ([]listState, error) {
+func (l *lists) state(only string) (listsState, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	files := make(map[string]list.Status)
@@ -135,7 +141,10 @@ func (l *lists) state(only string) ([]listState, error) {
 			files[s.Name] = s
 		}
 	}
-	all := []listState{}
+	all := listsState{Lists: []listState{}}
+	if file, err := filepath.Abs(l.plan.File); err == nil {
+		all.File = file
+	}
 	for _, name := range slices.Sorted(maps.Keys(l.plan.Named)) {
 		if only != "" && name != only {
 			continue
@@ -152,10 +161,10 @@ func (l *lists) state(only string) ([]listState, error) {
 				s.Added = append(s.Added, entryState(e))
 			}
 		}
-		all = append(all, s)
+		all.Lists = append(all.Lists, s)
 	}
-	if only != "" && len(all) == 0 {
-		return nil, l.unknown(only)
+	if only != "" && len(all.Lists) == 0 {
+		return all, l.unknown(only)
 	}
 	return all, nil
 }

@@ -36,7 +36,7 @@ type step struct {
 
 // explainCommand is "genkan explain": which rule decides for a client. It asks the function that the daemon asks.
 func explainCommand(io streams) *cobra.Command {
-	var file, tunnel, when string
+	var file, tunnel, when, socket string
 	var w way
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -53,6 +53,7 @@ A client behind a proxy is told by --peer and --via:
 			if err != nil {
 				return err
 			}
+			runningBans(cmd.Context(), socket, plan)
 			service, err := plan.Service(args[0])
 			if err != nil {
 				return err
@@ -77,6 +78,7 @@ A client behind a proxy is told by --peer and --via:
 	configFlag(cmd, &file)
 	flags := cmd.Flags()
 	flags.BoolVar(&asJSON, "json", false, "one JSON object")
+	flags.StringVar(&socket, "socket", runSocket, "take bans from the running Genkan at this `SOCKET`, where it has the same configuration")
 	flags.StringVar(&w.peer, "peer", "", "the `ADDRESS` of the proxy at the socket's other end, where it is not the client")
 	flags.StringArrayVar(&w.via, "via", nil, "a `LINE` that the peer sends: \"X-Forwarded-For: …\" or \"PROXY TCP6 …\"; may be repeated")
 	flags.StringVar(&when, "at", "", "judge as at this `TIME`, for bans that end: 2026-11-22T01:00:00Z, or +10m from now")

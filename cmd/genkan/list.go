@@ -9,9 +9,13 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"genkan/acl"
+	"genkan/cmd/genkan/config"
 )
 
 // listCommand is "genkan list": bans and lists of the running Genkan.
@@ -47,17 +51,17 @@ func listShowCommand(io streams, socket *string) *cobra.Command {
 				_, err := io.out.Write(text)
 				return err
 			}
-			var all []listState
+			var all listsState
 			if err := json.Unmarshal(text, &all); err != nil {
 				return err
 			}
-			for _, l := range all {
+			for _, l := range all.Lists {
 				l.words(io.out)
 			}
 			return nil
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON array")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
 	return cmd
 }
 
@@ -121,6 +125,37 @@ func listDelCommand(io streams, socket *string) *cobra.Command {
 			fmt.Fprintf(io.out, "%s: took away %s\n", c.List, c.Entry)
 			return nil
 		},
+	}
+}
+
+// runningBans gives a plan's lists the entries that were added to them at run time, where a Genkan runs the same file.
+func runningBans(ctx context.Context, socket string, plan *config.Plan) {
+	text, err := ask(ctx, socket, http.MethodGet, "/lists", nil)
+	var all listsState
+	if err != nil || json.Unmarshal(text, &all) != nil {
+		return
+	}
+	if file, err := filepath.Abs(plan.File); err != nil || file != all.File {
+		return
+	}
+	for _, state := range all.Lists {
+		one := plan.Named[state.Name]
+		if one == nil {
+			continue
+		}
+		var entries []acl.Entry
+		for _, a := range state.Added {
+			r, err := config.ParseEntry(a.Entry)
+			if err != nil {
+				continue // of a later version of Genkan
+			}
+			e := acl.Entry{Range: r}
+			if a.Until != nil {
+				e.Until = *a.Until
+			}
+			entries = append(entries, e)
+		}
+		one.SetEntries(entries, time.Now())
 	}
 }
 

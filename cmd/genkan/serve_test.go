@@ -299,6 +299,9 @@ func TestListAdd(t *testing.T) {
 	}
 	checkDenied(t, d.addr)
 	list("blocked: 1 span\n  added: 127.0.0.0/8 for good\n", "show")
+	if status, out, _ := genkan("", "explain", "-c", file, "--socket", socket, "a", "127.0.0.1"); status != 3 || !strings.Contains(out, "added at run time as 127.0.0.0/8") {
+		t.Errorf("explain does not know the ban: status %d, %s", status, out)
+	}
 	if status := d.stop(t, syscall.SIGTERM); status != 0 {
 		t.Errorf("exit status %d", status)
 	}

@@ -60,7 +60,7 @@ func (k *checker) list(l List) *acl.List {
 		return all
 	}
 	for _, t := range l.Entries {
-		r, err := parseEntry(t.S)
+		r, err := ParseEntry(t.S)
 		if err != nil {
 			k.mistake(t.Pos, "list %s: %v", quote(l.Name.S), err)
 			continue
@@ -109,8 +109,8 @@ func (k *checker) listFiles() *list.Files {
 	return nil
 }
 
-// parseEntry reads a prefix, an address or a range.
-func parseEntry(s string) (acl.Range, error) {
+// ParseEntry reads a prefix, an address or a range.
+func ParseEntry(s string) (acl.Range, error) {
 	if strings.Contains(s, "-") {
 		return acl.ParseRange(s)
 	}
