@@ -101,7 +101,9 @@ func (u *userspace) open(s site) error {
 		}
 		u.dev = dev
 	}
-	link, err := user.Open(u.dev, user.Config{Local: s.place.Local, TTL: s.cfg.TTL, Anycast: s.cfg.Anycast, Check: s.check})
+	link, err := user.Open(u.dev, user.Config{
+		Local: s.place.Local, Address: s.place.Address, MTU: s.mtu, TTL: s.cfg.TTL, Anycast: s.cfg.Anycast, Check: s.check,
+	})
 	u.link = link
 	return explain(fmt.Sprintf("tunnel sockets for %q", name), capRaw, err)
 }

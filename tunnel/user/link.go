@@ -37,6 +37,8 @@ func (d *Device) Close() error { return d.file.Close() }
 // A Config is what a Link needs to know.
 type Config struct {
 	Local   netip.Addr       // our IPv4 address
+	Address netip.Addr       // our IPv6 address, from which errors come
+	MTU     int              // of the tunnel interface
 	TTL     int              // of the outer packets, 1 to 255
 	Anycast bool             // Local is one of several relays': always set DF
 	Check   *ingress.Checker // made for Local
@@ -49,6 +51,7 @@ type Link struct {
 	hops    *hops
 	rx      *receiver
 	tx      *sender
+	reports *reporter
 }
 
 // Open opens the sockets of a Link. They belong to the network namespace of
@@ -62,34 +65,51 @@ func Open(dev *Device, cfg Config) (*Link, error) {
 }
 
 func (l *Link) open(cfg Config) error {
+	raw := func(df bool) func() (*os.File, error) {
+		return func() (*os.File, error) { return openRaw(cfg.Local, cfg.TTL, df) }
+	}
 	var outlets [3]*outlet
-	for i, open := range []func() (*os.File, error){
-		func() (*os.File, error) { return openRaw(cfg.Local, cfg.TTL, false) },
-		func() (*os.File, error) { return openRaw(cfg.Local, cfg.TTL, true) },
-		openSender,
-	} {
-		socket, err := open()
+	for i, open := range []func() (*os.File, error){raw(false), raw(true), openSender} {
+		socket, err := l.socket(open())
 		if err != nil {
 			return err
 		}
-		l.sockets = append(l.sockets, socket)
 		if outlets[i], err = newOutlet(socket, &l.dev.Count); err != nil {
 			return err
 		}
 	}
-	packet, err := openPacket(cfg.Local)
+	receive, err := l.socket(openPacket(cfg.Local))
 	if err != nil {
 		return err
 	}
-	l.sockets = append(l.sockets, packet)
+	listen, err := l.socket(openICMP(cfg.Local))
+	if err != nil {
+		return err
+	}
 	if l.hops, err = newHops(); err != nil {
 		return err
 	}
-	if l.rx, err = newReceiver(packet, l.dev.file, cfg.Check, &l.dev.Count); err != nil {
+	tun, err := newTUNWriter(l.dev.file)
+	if err != nil {
 		return err
 	}
-	l.tx, err = newSender(l.dev.file, cfg, &l.dev.Count, outlets[0], outlets[1], outlets[2], l.hops)
+	out := exit{small: outlets[0], large: outlets[1], packet: outlets[2], hops: l.hops, paths: new(paths)}
+	if l.rx, err = newReceiver(receive, tun, cfg, &l.dev.Count); err != nil {
+		return err
+	}
+	if l.reports, err = newReporter(listen, tun, cfg, out.paths, &l.dev.Count); err != nil {
+		return err
+	}
+	l.tx, err = newSender(l.dev.file, tun, cfg, &l.dev.Count, out)
 	return err
+}
+
+// socket takes a socket into those that are to be closed.
+func (l *Link) socket(s *os.File, err error) (*os.File, error) {
+	if err == nil {
+		l.sockets = append(l.sockets, s)
+	}
+	return s, err
 }
 
 // Serve moves packets until ctx ends, which is no error. It may be called once.
@@ -108,11 +128,11 @@ func (l *Link) Serve(ctx context.Context) error {
 	})
 	defer stop()
 
-	var errs [2]error
+	var errs [3]error
 	var wg sync.WaitGroup
-	for i, run := range []func() error{l.rx.run, l.tx.run} {
+	for i, run := range [...]func() error{l.rx.run, l.tx.run, l.reports.run} {
 		wg.Go(func() {
-			defer cancel() // one half alone is no tunnel
+			defer cancel() // a part alone is no tunnel
 			if err := run(); !errors.Is(err, os.ErrDeadlineExceeded) {
 				errs[i] = fmt.Errorf("userspace datapath: %w", err)
 			}

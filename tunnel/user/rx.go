@@ -36,27 +36,20 @@ type receiver struct {
 
 	flows  coalescer
 	single [1]unix.Iovec
-	tunFd  uintptr
+	tun    tunWriter
+	clamp  int // MTU for TCP's MSS
 
 	n    int // messages in the batch
 	err  error
 	read func(fd uintptr) bool // made once: a closure a call would allocate
 }
 
-func newReceiver(socket, tun *os.File, check *ingress.Checker, count *Counters) (*receiver, error) {
+func newReceiver(socket *os.File, tun tunWriter, cfg Config, count *Counters) (*receiver, error) {
 	conn, err := socket.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
-	r := &receiver{conn: conn, check: check, count: count}
-	tunConn, err := tun.SyscallConn()
-	if err == nil {
-		// The device is closed after run has returned, not before.
-		err = tunConn.Control(func(fd uintptr) { r.tunFd = fd })
-	}
-	if err != nil {
-		return nil, err
-	}
+	r := &receiver{conn: conn, tun: tun, check: cfg.Check, clamp: cfg.MTU, count: count}
 	for i := range r.frames {
 		r.frames[i] = make([]byte, frameLen)
 		r.iov[i].Base = &r.frames[i][0]
@@ -148,6 +141,7 @@ func (r *receiver) deliver(buf []byte, at int, v vnetHdr) {
 		inner[0] = inner[0]&0xf0 | tc>>4
 		inner[1] = inner[1]&0x0f | tc<<4
 	}
+	clampMSS(inner, r.clamp, v)
 	r.count.RxPackets.Add(1)
 	r.count.RxBytes.Add(uint64(len(inner)))
 	r.hand(outer[hdr-vnetLen:hdr+len(inner)], v)
@@ -170,7 +164,7 @@ func (r *receiver) hand(buf []byte, v vnetHdr) {
 		v.put(buf)
 		r.single[0].Base = &buf[0]
 		r.single[0].SetLen(len(buf))
-		r.write(r.single[:])
+		r.tun.write(r.single[:], r.count)
 		return
 	}
 	if r.flows.n == maxFlows {
@@ -184,7 +178,7 @@ func (r *receiver) hand(buf []byte, v vnetHdr) {
 func (r *receiver) flush(i int) {
 	f := &r.flows.flows[i]
 	f.finish()
-	r.write(f.iov[:f.pieces])
+	r.tun.write(f.iov[:f.pieces], r.count)
 	r.flows.n--
 	if last := r.flows.n; i != last {
 		r.flows.flows[i], r.flows.flows[last] = r.flows.flows[last], r.flows.flows[i]
@@ -194,14 +188,6 @@ func (r *receiver) flush(i int) {
 func (r *receiver) flushAll() {
 	for r.flows.n > 0 {
 		r.flush(r.flows.n - 1)
-	}
-}
-
-// write gives one packet in pieces to the TUN device, which never blocks.
-func (r *receiver) write(iov []unix.Iovec) {
-	_, _, errno := unix.Syscall(unix.SYS_WRITEV, r.tunFd, uintptr(unsafe.Pointer(&iov[0])), uintptr(len(iov)))
-	if errno != 0 {
-		r.count.Faults[TUNWrite].Add(1)
 	}
 }
 

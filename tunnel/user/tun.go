@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -54,4 +55,33 @@ func persistTUN(f *os.File, on bool) error {
 	var ioctlErr error
 	err = conn.Control(func(fd uintptr) { ioctlErr = unix.IoctlSetInt(int(fd), unix.TUNSETPERSIST, arg) })
 	return errors.Join(err, ioctlErr)
+}
+
+// A tunWriter gives packets to a TUN device, each behind a virtio_net_hdr. It
+// may be used by several goroutines, and not after the device is closed.
+type tunWriter struct{ fd uintptr }
+
+func newTUNWriter(tun *os.File) (w tunWriter, err error) {
+	conn, err := tun.SyscallConn()
+	if err == nil {
+		err = conn.Control(func(fd uintptr) { w.fd = fd })
+	}
+	return w, err
+}
+
+// write gives one packet in pieces. The device never blocks.
+func (w tunWriter) write(iov []unix.Iovec, count *Counters) {
+	_, _, errno := unix.Syscall(unix.SYS_WRITEV, w.fd, uintptr(unsafe.Pointer(&iov[0])), uintptr(len(iov)))
+	if errno != 0 {
+		count.Faults[TUNWrite].Add(1)
+	}
+}
+
+// message gives a packet of our own, which stands in buf behind vnetLen bytes.
+func (w tunWriter) message(buf []byte, count *Counters) {
+	vnetHdr{}.put(buf)
+	var iov [1]unix.Iovec
+	iov[0].Base = &buf[0]
+	iov[0].SetLen(len(buf))
+	w.write(iov[:], count)
 }

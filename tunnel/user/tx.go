@@ -3,12 +3,14 @@ package user
 import (
 	"errors"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"genkan/tunnel/icmp"
 	"genkan/tunnel/ingress"
 )
 
@@ -27,12 +29,15 @@ type sender struct {
 	ip    ipHeader // but for destination, TOS and DF
 	allDF bool     // RFC 5969 §9.2: the source address is an anycast one
 
-	small  *outlet // raw, DF clear: up to 1280 bytes of inner packet, which no path may refuse
-	large  *outlet // raw, DF set: the others
-	packet *outlet // packet socket, where the next hop is known
-	hops   *hops
-	id     uint16 // of the last outer packet
-	last   *outlet
+	exit
+	id   uint16 // of the last outer packet
+	last *outlet
+
+	writer tunWriter // for answers
+	source netip.Addr
+	limit  *icmp.Limiter
+	clamp  int // MTU for TCP's MSS
+	out    [vnetLen + minMTU]byte
 
 	pkts [txPackets][]byte
 	lens [txPackets]int
@@ -41,7 +46,16 @@ type sender struct {
 	read func(fd uintptr) bool
 }
 
-func newSender(tun *os.File, cfg Config, count *Counters, small, large, packet *outlet, hops *hops) (*sender, error) {
+// An exit is all ways out of a tunnel.
+type exit struct {
+	small  *outlet // raw, DF clear: up to 1280 bytes of inner packet, which no path may refuse
+	large  *outlet // raw, DF set: the others
+	packet *outlet // packet socket, where the next hop is known
+	hops   *hops
+	paths  *paths
+}
+
+func newSender(tun *os.File, writer tunWriter, cfg Config, count *Counters, out exit) (*sender, error) {
 	conn, err := tun.SyscallConn()
 	if err != nil {
 		return nil, err
@@ -49,8 +63,9 @@ func newSender(tun *os.File, cfg Config, count *Counters, small, large, packet *
 	s := &sender{
 		tun: conn, check: cfg.Check, count: count,
 		ip: ipHeader{src: cfg.Local.As4(), ttl: byte(cfg.TTL)}, allDF: cfg.Anycast,
-		small: small, large: large, packet: packet, hops: hops, last: small,
-		id: uint16(rand.Uint32()), // another one than before a restart
+		exit: out, last: out.small,
+		id:     uint16(rand.Uint32()), // another one than before a restart
+		writer: writer, source: cfg.Address, limit: icmp.NewLimiter(), clamp: cfg.MTU,
 	}
 	for i := range s.pkts {
 		s.pkts[i] = make([]byte, readLen)
@@ -108,6 +123,9 @@ func (s *sender) forward(buf []byte, now time.Time) {
 	dst, reason := s.check.Egress(pkt)
 	if reason != ingress.Pass {
 		s.count.Reasons[reason].Add(1)
+		if typ, code, ok := reason.Answer(); ok {
+			s.answer(typ, code, 0, pkt, now)
+		}
 		return
 	}
 	sup, ok := parseSuper(parseVnet(buf), pkt)
@@ -119,7 +137,15 @@ func (s *sender) forward(buf []byte, now time.Time) {
 	ip := s.ip
 	ip.dst, ip.tos = dst, ingress.Encapsulate(pkt[0]<<4|pkt[1]>>4)
 	ip.df = s.allDF || size > minMTU
+	clampMSS(pkt, s.clamp, sup.hdr)
 	to, ok := s.hops.find(dst, now)
+	if size > minMTU {
+		if mtu := s.narrowest(dst, to.mtu, now); mtu > 0 && size > mtu {
+			s.count.Faults[TooBig].Add(1)
+			s.answer(icmp.TypePacketTooBig, 0, uint32(mtu), pkt, now)
+			return
+		}
+	}
 	switch {
 	case ok && outerLen+size <= to.mtu:
 		s.use(s.packet)
@@ -135,6 +161,39 @@ func (s *sender) forward(buf []byte, now time.Time) {
 	}
 	for i := range sup.count() {
 		s.last.addRaw(&sup, i, dst, ip.tos)
+	}
+}
+
+// narrowest returns what the path to dst carries of an inner packet, as far as
+// it is known, 1280 at least; 0: nothing is known.
+func (s *sender) narrowest(dst [4]byte, link int, now time.Time) int {
+	mtu := s.paths.mtu(dst, now)
+	if link > 0 && (mtu == 0 || link-outerLen < mtu) {
+		mtu = link - outerLen
+	}
+	if mtu == 0 {
+		return 0
+	}
+	return max(mtu, minMTU)
+}
+
+// answer tells the sender of pkt, by an ICMPv6 error, why it did not leave.
+func (s *sender) answer(typ, code byte, param uint32, pkt []byte, now time.Time) {
+	if !s.limit.Allow([16]byte(pkt[8:24]), now) {
+		s.count.Reasons[ingress.ICMPLimited].Add(1)
+		return
+	}
+	if out := icmp.AppendError(s.out[:vnetLen], s.source, typ, code, param, pkt); len(out) > vnetLen {
+		s.writer.message(out, s.count)
+	}
+}
+
+// clampMSS lowers what a SYN announces to what fits the tunnel: where ICMP is
+// filtered, nobody would learn it otherwise.
+func clampMSS(pkt []byte, mtu int, v vnetHdr) {
+	const syn = 0x02
+	if len(pkt) >= ipv6Len+tcpMin && pkt[6] == protoTCP && pkt[ipv6Len+13]&syn != 0 {
+		icmp.ClampMSS(pkt, mtu, v.flags&vnetNeedsCsum != 0)
 	}
 }
 

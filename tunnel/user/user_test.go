@@ -204,7 +204,12 @@ func TestNoAllocations(t *testing.T) {
 	now := time.Now()
 	dst := [4]byte{198, 51, 100, 1}
 	known := &hops{ask: make(chan [4]byte, 1), known: map[[4]byte]hop{dst: {index: 1, mtu: 1500, asked: now}}}
-	tx, err := newSender(null, Config{Check: check, Local: netip.MustParseAddr("192.0.2.10"), TTL: 64}, &count, small, small, small, known)
+	cfg := Config{Check: check, Local: netip.MustParseAddr("192.0.2.10"), TTL: 64, MTU: 1280}
+	tun, err := newTUNWriter(null)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx, err := newSender(null, tun, cfg, &count, exit{small: small, large: small, packet: small, hops: known, paths: new(paths)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -222,7 +227,7 @@ func TestNoAllocations(t *testing.T) {
 		delete(known.known, dst)
 	}
 
-	rx, err := newReceiver(null, null, check, &count)
+	rx, err := newReceiver(null, tun, cfg, &count)
 	if err != nil {
 		t.Fatal(err)
 	}
