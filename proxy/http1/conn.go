@@ -135,7 +135,7 @@ func (c *Conn) tryPreface() (took bool, err error) {
 		}
 	}
 	c.guard.Read(0)
-	c.s.config.Preface(c.conn, bytes.Clone(c.unread()), c.req.Source)
+	c.s.config.Preface(c.conn, bytes.Clone(c.unread()), c.req.Source, c.h)
 	return true, nil
 }
 

@@ -36,7 +36,7 @@ type Config struct {
 	Relay func(client net.Conn, earlyClient []byte, backend net.Conn, earlyBackend []byte)
 	// Preface is given a connection that begins as HTTP/2 with prior
 	// knowledge does (RFC 9113 §3.4), with what was read of it. Nil: refused.
-	Preface func(conn net.Conn, read []byte, from message.Source)
+	Preface func(conn net.Conn, read []byte, from message.Source, h message.Handler)
 	// Refused is told of bytes that were no request. Nil: nobody is.
 	Refused func(from message.Source, status int, err error)
 }

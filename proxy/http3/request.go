@@ -1,0 +1,207 @@
+package http3
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"genkan/proxy/http1"
+	"genkan/proxy/message"
+)
+
+// serve answers one request.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	conn := r.Context().Value(connKey{}).(*quic.Conn)
+	from, h, ok := s.accept(conn)
+	if !ok {
+		conn.CloseWithError(refused, "")
+		return
+	}
+	ex := &exchange{s: s, w: w, control: http.NewResponseController(w)}
+	ex.req.Source = from
+	status, err := ex.parse(r)
+	switch {
+	case status != 0:
+		w.WriteHeader(status)
+		return
+	case err != nil:
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	stop := make(chan struct{})
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		select {
+		case <-r.Context().Done():
+			ex.req.Abort()
+		case <-stop:
+		}
+	})
+	whole := ex.answer(h)
+	close(stop)
+	watching.Wait()
+	if !whole {
+		// net/http's word for a reset: the client must not take what it has
+		// for the whole answer.
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// An exchange is one request and its answer. It is the request's body.
+type exchange struct {
+	s       *Server
+	w       http.ResponseWriter
+	control *http.ResponseController
+	req     message.Request
+
+	body   io.Reader
+	first  []byte // read ahead to see whether there is content
+	got    int64
+	waited time.Duration
+
+	mu       sync.Mutex // guards what follows
+	complete bool
+	stopped  bool
+}
+
+// parse makes the request of what quic-go has checked already. A status is
+// our own answer; an error means that the request is malformed.
+func (ex *exchange) parse(r *http.Request) (status int, err error) {
+	cfg, req := &ex.s.config, &ex.req
+	switch {
+	case r.Method == http.MethodConnect:
+		return http.StatusMethodNotAllowed, nil
+	case len(r.RequestURI) > cfg.MaxLine:
+		return http.StatusRequestURITooLong, nil
+	}
+	req.Proto, req.Method, req.Target = "HTTP/3", r.Method, r.RequestURI
+	if req.Target != "*" {
+		if err := message.CheckPath(req.Target); err != nil {
+			return 0, err
+		}
+	}
+	if req.Authority, err = message.ParseAuthority(r.Host); err != nil {
+		return 0, err
+	}
+	if status := ex.fields(r.Header); status != 0 {
+		return status, nil
+	}
+	req.Inform = ex.inform
+	ex.body = r.Body
+	req.Length = r.ContentLength
+	if req.Length < 0 && !slices.Contains([]string{"POST", "PUT", "PATCH"}, r.Method) {
+		// Without a length, only the end of the stream tells whether there
+		// is content; it comes with the fields in nearly every request.
+		ex.peek()
+	}
+	if req.Length == 0 {
+		ex.complete = true
+		req.Expect = false
+		return 0, nil
+	}
+	req.Body = ex
+	return 0, nil
+}
+
+// fields takes the fields that go on; a status refuses them.
+func (ex *exchange) fields(h http.Header) (status int) {
+	cfg, n := &ex.s.config, 0
+	for name, values := range h {
+		for _, value := range values {
+			n++
+			if !message.IsToken(name) || !message.IsValue(message.TrimBlank(value)) {
+				return http.StatusBadRequest
+			}
+			if len(name)+len(value) > cfg.MaxLine || n > cfg.MaxFields {
+				return http.StatusRequestHeaderFieldsTooLarge
+			}
+			switch {
+			case name == "Expect" && message.EqualFold(value, "100-continue"):
+				ex.req.Expect = true
+			case name == "Expect":
+				return http.StatusExpectationFailed
+			case name == "Host" || message.IsHop(name):
+			default:
+				ex.req.Header.Add(name, message.TrimBlank(value))
+			}
+		}
+	}
+	return 0
+}
+
+// peek looks whether there is content at all.
+func (ex *exchange) peek() {
+	ex.first = make([]byte, 512)
+	n, err := ex.read(ex.first)
+	ex.first = ex.first[:n]
+	if n == 0 && err == io.EOF {
+		ex.req.Length = 0
+	}
+}
+
+// Read returns content; it waits no longer than the configured pace allows.
+func (ex *exchange) Read(p []byte) (int, error) {
+	if len(ex.first) > 0 {
+		n := copy(p, ex.first)
+		ex.first = ex.first[n:]
+		return n, nil
+	}
+	return ex.read(p)
+}
+
+func (ex *exchange) read(p []byte) (int, error) {
+	ex.mu.Lock()
+	stopped, complete := ex.stopped, ex.complete
+	ex.mu.Unlock()
+	switch {
+	case stopped:
+		return 0, errStopped
+	case complete:
+		return 0, io.EOF
+	}
+	cfg := &ex.s.config
+	credit := cfg.BodyGrace + time.Duration(float64(ex.got)/float64(cfg.BodyRate)*float64(time.Second)) - ex.waited
+	began := time.Now()
+	ex.control.SetReadDeadline(began.Add(min(credit, cfg.BodyIdle)))
+	n, err := ex.body.Read(p)
+	ex.waited += time.Since(began)
+	ex.got += int64(n)
+	if err == io.EOF || ex.req.Length >= 0 && ex.got == ex.req.Length {
+		ex.mu.Lock()
+		ex.complete = true
+		ex.mu.Unlock()
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = &http1.RequestError{Status: 408, Msg: "content not complete in time"}
+	}
+	if n > 0 && err == io.EOF {
+		err = nil
+	}
+	return n, err
+}
+
+var errStopped = errors.New("nobody wants the rest of the content")
+
+// Stop reports whether the content was read to its end; else reading ends.
+func (ex *exchange) Stop() bool {
+	ex.mu.Lock()
+	defer ex.mu.Unlock()
+	if ex.complete {
+		return true
+	}
+	ex.stopped = true
+	ex.control.SetReadDeadline(time.Unix(1, 0))
+	return false
+}
+
+// Trailer returns none: what stands there is dropped, as in package http1.
+func (ex *exchange) Trailer() message.Header { return nil }
+
+// Ready is how many bytes Read returns without waiting, as far as we know.
+func (ex *exchange) Ready() int { return len(ex.first) }

@@ -1,0 +1,81 @@
+package http3
+
+import (
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"genkan/proxy/message"
+)
+
+// inform sends an interim answer.
+func (ex *exchange) inform(status int, h message.Header) {
+	for _, f := range h {
+		ex.w.Header().Add(f.Name, f.Value)
+	}
+	ex.w.WriteHeader(status)
+	clear(ex.w.Header())
+}
+
+// answer has the request answered and reports whether the answer is whole.
+func (ex *exchange) answer(h message.Handler) bool {
+	resp := h.Handle(&ex.req)
+	sent, err := ex.send(resp)
+	h.Done(&ex.req, resp, message.Outcome{Sent: sent, Err: err})
+	if resp.Release != nil {
+		resp.Release.Close()
+	}
+	return err == nil
+}
+
+// send sends the answer and returns how much content it sent.
+func (ex *exchange) send(resp *message.Response) (sent int64, err error) {
+	head := ex.w.Header()
+	head["Content-Type"] = nil // none is better than one that is guessed
+	for _, f := range resp.Header {
+		head.Add(f.Name, f.Value)
+	}
+	if resp.Length >= 0 {
+		head.Set("Content-Length", strconv.FormatInt(resp.Length, 10))
+	}
+	ex.deadline()
+	ex.w.WriteHeader(resp.Status)
+	if resp.Body == nil {
+		return 0, ex.control.Flush()
+	}
+	buf := make([]byte, 16<<10)
+	if resp.Body.Ready() == 0 {
+		if err := ex.control.Flush(); err != nil {
+			return 0, err
+		}
+	}
+	for {
+		n, err := resp.Body.Read(buf)
+		if n > 0 {
+			ex.deadline()
+			if _, werr := ex.w.Write(buf[:n]); werr != nil {
+				return sent, werr
+			}
+			sent += int64(n)
+			if resp.Body.Ready() == 0 {
+				if werr := ex.control.Flush(); werr != nil {
+					return sent, werr
+				}
+			}
+		}
+		if err == io.EOF {
+			for _, f := range resp.Body.Trailer() {
+				head.Add(http.TrailerPrefix+f.Name, f.Value)
+			}
+			return sent, nil
+		}
+		if err != nil {
+			return sent, err
+		}
+	}
+}
+
+func (ex *exchange) deadline() {
+	ex.control.SetWriteDeadline(time.Now().Add(ex.s.config.WriteTimeout))
+}
