@@ -32,6 +32,7 @@ func run() error {
 	only := flag.String("only", "", "only rows whose name begins with one of these, by commas")
 	against := flag.String("against", "", "only these contestants besides Genkan, by commas")
 	binary := flag.String("genkan", "bin/genkan", "the program; it is built when it is not there")
+	noInstall := flag.Bool("no-install", false, "do not install missing programs")
 	engine := flag.Bool("engine", false, "measure the pipe engine without the rest of Genkan too")
 	role := flag.String("role", "", "internal")
 	flag.Parse()
@@ -67,7 +68,7 @@ func run() error {
 	if *engine {
 		cs = slices.Insert(cs, 1, engineAlone())
 	}
-	missing := install(cs)
+	missing := install(cs, !*noInstall && os.Geteuid() == 0)
 	cs = slices.DeleteFunc(cs, func(c *contestant) bool { return slices.Contains(missing, c.name) })
 	if len(missing) > 0 {
 		fmt.Fprintln(os.Stderr, "bench: not here, so not measured:", strings.Join(missing, ", "))
