@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -135,7 +136,9 @@ func (k *checker) site(s *Site, env acl.Env) proxy.Site {
 		Balance:      balance(s.Balance),
 		Check:        proxy.Check(s.Check),
 		MaxConns:     s.MaxConns,
-		Trust:        proxy.Trust{From: k.trusted(s), Header: s.TrustHeader},
+		Cert:         relative(s.Cert),
+		Key:          relative(s.Key),
+		Trust:        k.trust(s, env),
 	}
 	for _, h := range s.Hosts {
 		out.Hosts = append(out.Hosts, h.S)
@@ -148,24 +151,38 @@ func (k *checker) site(s *Site, env acl.Env) proxy.Site {
 		out.Pool = "default"
 		k.needPool(s.Name.Pos, "announce \"pseudo-ipv4\"", out.Pool)
 	}
+	if s.Cert.Given() != s.Key.Given() {
+		k.mistake(s.Name.Pos, "site %q has one of cert and key; TLS needs both", s.Name.S)
+	}
 	if s.TrustHeader != "" && len(s.Trust) == 0 {
 		k.mistake(s.Name.Pos, "site %q has trust_header, and trusts nobody; write trust = [\"10.9.0.0/24\"] too", s.Name.S)
 	}
 	return out
 }
 
-// trusted reads trust.
-func (k *checker) trusted(s *Site) []acl.Prefix {
-	var all []acl.Prefix
+// trust reads trust: prefixes, or the name of one list.
+func (k *checker) trust(s *Site, env acl.Env) proxy.Trust {
+	out := proxy.Trust{Header: s.TrustHeader}
 	for _, t := range s.Trust {
-		p, err := acl.ParsePrefix(t.S)
-		if err != nil {
-			k.mistake(t.Pos, "trust %v", err)
+		if l := env.Lists[t.S]; l != nil {
+			out.List = l
+			if len(s.Trust) > 1 {
+				k.mistake(t.Pos, "trust %q: a list stands alone; write trust = %q, and the prefixes into that list", t.S, t.S)
+			}
 			continue
 		}
-		all = append(all, p)
+		p, err := acl.ParsePrefix(t.S)
+		if err == nil {
+			out.From = append(out.From, p)
+			continue
+		}
+		if near := DidYouMean(t.S, slices.Collect(maps.Keys(env.Lists))); near != "" {
+			k.mistake(t.Pos, "trust %q: no list has this name; did you mean %q?", t.S, near)
+			continue
+		}
+		k.mistake(t.Pos, "trust %v", err)
 	}
-	return all
+	return out
 }
 
 func (k *checker) forward(f *Forward, env acl.Env) proxy.Forward {
@@ -245,7 +262,7 @@ func (k *checker) listeners(places []place) []proxy.Listener {
 		if !slices.ContainsFunc(places, func(p place) bool { return p.Listen == l }) && !k.anyDamage() {
 			k.mistake(in.Listen.Pos, "listener %q: no site or forward listens there; write the name as in their listen", in.Listen.S)
 		}
-		all = append(all, proxy.Listener{Listen: l, AcceptProxy: plain(in.AcceptProxy)})
+		all = append(all, proxy.Listener{Listen: l, AcceptProxy: plain(in.AcceptProxy), TLS: in.TLS})
 	}
 	return all
 }

@@ -61,14 +61,17 @@ func (p *Plan) acceptProxy(listens []proxy.Listen) []acl.Prefix {
 
 // resolver finds the client behind the proxies that a site trusts.
 func resolver(t proxy.Trust) forwarded.Resolver {
-	if len(t.From) == 0 {
+	if len(t.From) == 0 && t.List == nil {
 		return forwarded.Resolver{}
 	}
-	var set acl.SetBuilder
-	for _, p := range t.From {
-		set.AddPrefix(p)
+	r := forwarded.Resolver{Header: forwarded.XForwardedFor, Trusted: t.List}
+	if t.List == nil {
+		var set acl.SetBuilder
+		for _, p := range t.From {
+			set.AddPrefix(p)
+		}
+		r.Trusted = acl.NewList(set.Build())
 	}
-	r := forwarded.Resolver{Header: forwarded.XForwardedFor, Trusted: acl.NewList(set.Build())}
 	if t.Header == "forwarded" {
 		r.Header = forwarded.Forwarded
 	}

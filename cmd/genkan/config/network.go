@@ -83,12 +83,15 @@ func tunnelFields() []field[Tunnel] {
 type Listener struct {
 	Listen      Text     // proxy.ParseListen
 	AcceptProxy []Prefix // who must send a PROXY header; nobody else may
+	TLS         bool     // the sites there speak TLS, as they do on port 443
 }
 
 func listenerFields() []field[Listener] {
 	return []field[Listener]{
 		{"accept_proxy", `["10.9.0.0/24"]`, "load balancers in front of us: the PROXY protocol is required from these and refused from others",
 			func(d *decoder, l *Listener, v *value) { l.AcceptProxy = d.prefixes(v) }},
+		{"tls", `true`, "sites on a port other than 443 speak TLS there",
+			func(d *decoder, l *Listener, v *value) { l.TLS = d.boolean(v) }},
 	}
 }
 

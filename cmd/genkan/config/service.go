@@ -9,6 +9,7 @@ type Site struct {
 	Trust        []Text // prefixes or lists of peers whose header is believed
 	TrustHeader  string // which one: "x-forwarded-for" (default) or "forwarded"
 	PseudoHeader Text   // the name of the header that announce = ["pseudo-ipv4"] sets
+	Cert, Key    Text   // PEM files for TLS, relative to the configuration file
 }
 
 // A Forward is [forward.NAME]: one TCP or UDP service, found by its port and perhaps by SNI.
@@ -92,6 +93,10 @@ func (d *decoder) rules(v *value) []Text {
 
 func siteFields() []field[Site] {
 	return append(common(func(s *Site) *service { return &s.service }, `["x-forwarded-for"]`), []field[Site]{
+		{"cert", `"/etc/ssl/www.example.jp.pem"`, "the certificate with its chain, PEM; TLS is spoken on port 443",
+			func(d *decoder, s *Site, v *value) { s.Cert = d.text(v) }},
+		{"key", `"/etc/ssl/www.example.jp.key"`, "the certificate's key, PEM",
+			func(d *decoder, s *Site, v *value) { s.Key = d.text(v) }},
 		{"hosts", `["www.example.jp", "*.example.jp"]`, "what Host may say: names, *.NAME, or \"default\" for all else; without it the site's own name",
 			func(d *decoder, s *Site, v *value) { s.Hosts = d.texts(v) }},
 		{"trust", `["10.9.0.0/24"]`, "proxies in front of us whose header about the client is believed: prefixes or names of lists",
