@@ -77,13 +77,6 @@ func checkForwardAnnounce(c Forward) error {
 	return nil
 }
 
-func (t Trust) check() error {
-	if !slices.Contains([]string{"", "x-forwarded-for", "forwarded"}, t.Header) {
-		return fmt.Errorf("trust: header %q is neither \"x-forwarded-for\" nor \"forwarded\"", t.Header)
-	}
-	return nil
-}
-
 // defaultMaxConns is what MaxConns is when it is zero: as many connections as
 // the descriptors suffice for, with two each and some for all else, and no
 // more than 65536. Refusing to accept is better than failing in the middle.

@@ -77,6 +77,9 @@ type Site struct {
 	// Cert and Key are PEM files for TLS: the certificate with its chain,
 	// and its key. Empty: the site has none.
 	Cert, Key string
+	// NoHTTP3 keeps UDP closed on the site's TLS ports, unless another site
+	// of the port opens it.
+	NoHTTP3 bool
 	// Access judges each request. Nil denies all: no rules at all are
 	// written as acl.AllowAll().
 	Access *acl.Policy
@@ -103,6 +106,8 @@ type Site struct {
 type Trust struct {
 	// From are the peers (proxies, CDNs) that are believed.
 	From []acl.Prefix
+	// List has the peers where it is not nil, and From does not count.
+	List *acl.List
 	// Header is "x-forwarded-for" or "forwarded". Empty: x-forwarded-for.
 	Header string
 }

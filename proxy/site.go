@@ -51,8 +51,12 @@ func (v *visit) Decide(r *message.Request) exchange.Decision {
 	if one == nil {
 		return exchange.Decision{Status: 421, Text: message.StatusText(421) + ": no such site here\n"}
 	}
-	c := &call{visit: v, site: one, client: r.Source.Client.Addr, began: time.Now()}
-	c.verdict = v.server.judge(one.gateway, r.Source.Client)
+	client, err := one.trust.client(r.Source.Client, r.Header)
+	if err != nil {
+		return exchange.Decision{Status: 400, Text: message.StatusText(400) + ": " + err.Error() + "\n"}
+	}
+	c := &call{visit: v, site: one, client: client.Addr, began: time.Now()}
+	c.verdict = v.server.judge(one.gateway, client)
 	if !c.verdict.Allow {
 		return c.deny()
 	}
@@ -60,7 +64,11 @@ func (v *visit) Decide(r *message.Request) exchange.Decision {
 		c.refused = err
 		return exchange.Decision{Status: 503, Note: c}
 	}
-	return c.send()
+	d := c.send()
+	if alt := st.services[v.door.endpoint].altSvc; alt != "" {
+		d.Answer.Add("Alt-Svc", alt) // RFC 7838 §3
+	}
+	return d
 }
 
 // prepare finds the address that the backend sees and tells it who the
@@ -82,6 +90,7 @@ func (c *call) prepare(st *state, r *message.Request) (err error) {
 		}
 		id.Pseudo = acl.AddrFrom(c.pooled.Addr)
 	}
+	id.Scheme = one.trust.scheme(r.Source.Client, r.Header, id.Scheme)
 	// What the client claims goes, what we know comes. Hop-by-hop fields went
 	// before, so "Connection: X-Forwarded-For" takes nothing of ours away.
 	r.Header.DelFunc(one.isClaim)

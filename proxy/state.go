@@ -47,6 +47,9 @@ type service struct {
 	tls       bool        // the listener says so
 	hasCert   bool        // one of sites has a certificate
 	tlsConfig *tls.Config // nil: the sites speak no TLS
+	quic      bool        // a site with a certificate wants HTTP/3
+	altSvc    string      // what tells of it, "" where there is none
+	http3     bool        // this is its UDP side
 }
 
 // A site is a Site made ready.
@@ -54,6 +57,7 @@ type site struct {
 	Site
 	gateway
 	group  *group
+	trust  trust
 	pseudo bool             // "pseudo-ipv4" is announced
 	cert   *tls.Certificate // nil: none
 }
@@ -145,13 +149,15 @@ func (st *state) addSite(c Site, s *Server, errs *faults) {
 		c.PseudoHeader = "Pseudo-IPv4"
 	}
 	errs.add(place, checkAnnounce(c.Announce, "x-forwarded-for", "forwarded", "x-real-ip", "pseudo-ipv4"))
-	errs.add(place, c.Trust.check())
 	one := &site{
 		Site:    c,
 		gateway: gateway{"site", c.Name, c.Access, c.Shadow, s.stats.of("site", c.Name)},
 		pseudo:  slices.Contains(c.Announce, "pseudo-ipv4"),
 	}
 	errs.add(place, one.loadCert())
+	var err error
+	one.trust, err = c.Trust.ready()
+	errs.add(place, err)
 	config, err := st.groupOf("site", c.Name, c.To, c.Balance, c.Check, c.MaxConns)
 	errs.add(place, err)
 	config.probes(c.Source, c.Pool)
@@ -168,6 +174,7 @@ func (st *state) addSite(c Site, s *Server, errs *faults) {
 				return
 			}
 			svc.hasCert = svc.hasCert || one.cert != nil
+			svc.quic = svc.quic || one.cert != nil && !c.NoHTTP3
 			for _, pattern := range c.Hosts {
 				name, err := canonicalPattern(pattern)
 				if err == nil {
