@@ -148,6 +148,74 @@ func FuzzParseElements(f *testing.F) {
 	})
 }
 
+// One rule, as text, against the slow parsers: it compiles if and only if each
+// word is a target, and it decides as they say.
+func FuzzRule(f *testing.F) {
+	for _, s := range []string{"allow all", "deny 192.0.2.0/24 2001:db8::/32", "deny blocked 192.0.2.1-192.0.2.9", "allow 6rd:192.0.2.0/24",
+		"deny 6to4:192.0.2.0/24", "limit 6/30s per /64 ipv6", "conns 3", "allow [2001:db8::]/32", "allow ::ffff:192.0.2.0/120"} {
+		f.Add(s, "192.0.2.7")
+		f.Add(s, "2002:c000:207::1")
+	}
+	f.Fuzz(func(t *testing.T, rule, text string) {
+		env := tunnelEnv()
+		p, err := Compile([]RuleText{{Text: rule}}, env)
+		words := strings.Fields(rule)
+		if err != nil {
+			if _, ok := err.(Errors); !ok || len(err.Error()) > 1000*(1+len(words)) || strings.ContainsAny(err.Error(), "\r\x00\x1b") {
+				t.Fatalf("%q: error %T %q", rule, err, err)
+			}
+		}
+		if len(words) < 2 || words[0] != "allow" && words[0] != "deny" {
+			if err == nil && len(words) > 0 && words[0] != "limit" && words[0] != "conns" {
+				t.Fatalf("%q compiles", rule)
+			}
+			return
+		}
+		want := true
+		for _, w := range words[1:] {
+			want = want && slowIsTarget(w, words[0])
+		}
+		if want != (err == nil) {
+			t.Fatalf("%q: %v; the oracle says %v", rule, err, want)
+		}
+		a, aerr := ParseAddr(text)
+		if err != nil || aerr != nil {
+			return
+		}
+		c := Client{Addr: a, Tunnel: len(text)%2 == 0}
+		hit := false
+		for _, w := range words[1:] {
+			hit = hit || slowTarget(w, words[0] == "deny", env, c)
+		}
+		v := p.Check(c)
+		if decided := v.Rule != ""; decided != hit || v.Allow != (hit && words[0] == "allow") {
+			t.Fatalf("%q %v: %+v; the oracle says %v", rule, c, v, hit)
+		}
+	})
+}
+
+// slowIsTarget says whether a word is a target, by the slow parsers.
+func slowIsTarget(w, verb string) bool {
+	for _, known := range []string{"all", "ipv4", "ipv6", "blocked", "empty"} {
+		if w == known {
+			return true
+		}
+	}
+	for _, by := range []string{"6rd:", "nat64:", "6to4:"} {
+		if rest, ok := strings.CutPrefix(w, by); ok {
+			ip, _, ok := slowPrefix(rest)
+			return ok && slowIs4(ip) && (verb == "deny" || by == "6rd:")
+		}
+	}
+	if first, last, ok := strings.Cut(w, "-"); ok {
+		a, za, oka := slowAddr(first)
+		b, zb, okb := slowAddr(last)
+		return oka && okb && za+zb == "" && slowIs4(a) == slowIs4(b) && string(a[:]) <= string(b[:])
+	}
+	_, _, ok := slowPrefix(w)
+	return ok
+}
+
 // checkError insists on an error of the documented type that is short, on one
 // line, and does not repeat a stranger's bytes raw.
 func checkError(t *testing.T, s string, err error) {

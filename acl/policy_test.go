@@ -344,32 +344,43 @@ func slowCheck(rules []string, env Env, c Client) bool {
 
 func slowTarget(w string, denies bool, env Env, c Client) bool {
 	inside := env.Embeddings(c.Addr)
-	switch v4, sixrd := strings.CutPrefix(w, "6rd:"); {
-	case w == "all":
+	switch w {
+	case "all":
 		return true
-	case w == "ipv4" || w == "0.0.0.0/0":
+	case "ipv4":
 		return c.Addr.Is4()
-	case w == "ipv6":
+	case "ipv6":
 		return c.Addr.Is6()
-	case w == "blocked":
+	case "empty":
+		return false
+	case "blocked":
 		return slowTarget("198.51.100.0/24", denies, env, c) || slowTarget("2001:db8:bad::/48", denies, env, c)
-	case sixrd:
+	}
+	by, rest, _ := strings.Cut(w, ":")
+	switch by {
+	case "6rd", "nat64", "6to4":
 		for _, in := range inside {
-			if in.Mechanism == SixRDomain && must(ParsePrefix(v4)).Contains(in.IPv4) {
+			if strings.TrimSuffix(in.Mechanism.String(), "-local") == by && must(ParsePrefix(rest)).Contains(in.IPv4) {
 				return denies || c.Tunnel
 			}
 		}
 		return false
 	}
-	contains := func(a Addr) bool { return must(ParsePrefix(w)).Contains(a) }
+	contains := func(a Addr) bool {
+		ip, bits, _ := slowPrefix(w)
+		return slowContains(ip, bits, a.Netip().As16())
+	}
+	family := strings.HasSuffix(w, "/0") || strings.HasSuffix(w, "/96") && contains(must(ParseAddr("0.0.0.0")))
 	if strings.Contains(w, "-") {
-		contains = func(a Addr) bool { return must(ParseRange(w)).Contains(a) }
+		r := must(ParseRange(w))
+		contains = r.Contains
+		family = r.String() == "0.0.0.0-255.255.255.255"
 	}
 	if contains(c.Addr) {
 		return true
 	}
 	for _, in := range inside {
-		if denies && contains(in.IPv4) {
+		if denies && !family && contains(in.IPv4) {
 			return true
 		}
 	}
