@@ -44,6 +44,7 @@ func TestVM(t *testing.T) {
 	}
 	for _, suite := range suites {
 		t.Run(suite, func(t *testing.T) {
+			t.Parallel() // each emulates one processor
 			dir := mustKernel(t, suite)
 			image := filepath.Join(t.TempDir(), "initrd")
 			if err := os.WriteFile(image, mustInitrd(t, dir, program), 0o644); err != nil {
