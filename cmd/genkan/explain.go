@@ -36,7 +36,7 @@ type step struct {
 
 // explainCommand is "genkan explain": which rule decides for a client. It asks the function that the daemon asks.
 func explainCommand(io streams) *cobra.Command {
-	var file, tunnel, when, socket string
+	var file, tunnel, when, socket, newer string
 	var w way
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -46,7 +46,10 @@ func explainCommand(io streams) *cobra.Command {
 The exit status is 0 where the client may enter and 3 where not.
 
 A client behind a proxy is told by --peer and --via:
-    genkan explain www.example.jp --peer 10.9.0.1 --via 'X-Forwarded-For: 2001:db8::7, 10.9.0.2'`,
+    genkan explain www.example.jp --peer 10.9.0.1 --via 'X-Forwarded-For: 2001:db8::7, 10.9.0.2'
+
+Before new rules are put in force, a log shows whom they would meet:
+    genkan explain www.example.jp --compare new.toml < access.log`,
 		Args: arguments(1, 2, "SITE-OR-FORWARD CLIENT"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			plan, err := config.Load(file, config.Options{})
@@ -61,6 +64,9 @@ A client behind a proxy is told by --peer and --via:
 			at, err := parseTime(when)
 			if err != nil {
 				return err
+			}
+			if newer != "" {
+				return compare(io, service, newer, asJSON)
 			}
 			if w.client = ""; len(args) == 2 {
 				w.client = args[1]
@@ -79,6 +85,7 @@ A client behind a proxy is told by --peer and --via:
 	flags := cmd.Flags()
 	flags.BoolVar(&asJSON, "json", false, "one JSON object")
 	flags.StringVar(&socket, "socket", runSocket, "take bans from the running Genkan at this `SOCKET`, where it has the same configuration")
+	flags.StringVar(&newer, "compare", "", "say whose verdict another configuration `FILE` would change, of the clients in the log on standard input")
 	flags.StringVar(&w.peer, "peer", "", "the `ADDRESS` of the proxy at the socket's other end, where it is not the client")
 	flags.StringArrayVar(&w.via, "via", nil, "a `LINE` that the peer sends: \"X-Forwarded-For: …\" or \"PROXY TCP6 …\"; may be repeated")
 	flags.StringVar(&when, "at", "", "judge as at this `TIME`, for bans that end: 2026-11-22T01:00:00Z, or +10m from now")
@@ -129,11 +136,7 @@ func explain(s config.Service, w way, tunnel string, at time.Time) (explanation,
 func judge(access *acl.Policy, client acl.Client, at time.Time) explanation {
 	e := access.Explain(client, at)
 	v := e.Verdict
-	answer := explanation{Client: client.Addr.String(), Verdict: "deny", Rule: v.Rule, File: v.Pos.File, Line: v.Pos.Line, Why: v.Why}
-	if v.Allow {
-		answer.Verdict = "allow"
-	}
-	answer.Steps = make([]step, 0, len(e.Steps))
+	answer := written(client.Addr, v)
 	for _, s := range e.Steps {
 		answer.Steps = append(answer.Steps, step{s.Rule, s.Pos.File, s.Pos.Line, s.Result, s.Why})
 	}
@@ -166,9 +169,5 @@ func (e explanation) words(out io.Writer) {
 		}
 		fmt.Fprintln(out)
 	}
-	if e.Rule == "" {
-		fmt.Fprintf(out, "%s: %s, as %s\n", e.Client, e.Verdict, e.Why)
-		return
-	}
-	fmt.Fprintf(out, "%s: %s by %q at %s:%d\n", e.Client, e.Verdict, e.Rule, e.File, e.Line)
+	fmt.Fprintf(out, "%s: %s\n", e.Client, e.short())
 }
