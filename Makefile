@@ -2,7 +2,6 @@
 GO      ?= go
 PREFIX  ?= /usr/local
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-
 build:          ## bin/genkan, one static file
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/genkan ./cmd/genkan
 
@@ -15,12 +14,14 @@ test: setup lint ## everything that is proven, with the race detector
 test-kernel: setup ## the tunnel against the sit of real Linux kernels, in a VM
 	$(GO) test -count 1 -v -run TestVM ./integration/kernel
 
+test-reliability: setup ## reloads and kills under load, with the figures
+	GENKAN_RELIABILITY=long $(GO) test -count 1 -v -run 'Reload|Kills' ./integration
+
 setup:          ## Debian packages and kernels that the tests need
 	./integration/setup.sh
 
 lint:
 	./.ci/lint
-
 fuzz:           ## each fuzz target for 30 s; FUZZTIME=5m for longer
 	./.ci/fuzz
 
@@ -35,4 +36,4 @@ install: build  ## the program and its unit into DESTDIR/PREFIX, /usr/local unle
 clean:
 	rm -rf bin dist
 
-.PHONY: build demo test test-kernel setup lint fuzz bench install clean
+.PHONY: build demo test test-kernel test-reliability setup lint fuzz bench install clean

@@ -1,0 +1,87 @@
+package integration
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"genkan/integration/lab"
+)
+
+// times is how often a fault is made: a few times in every run, and n times
+// by "make test-reliability".
+func times(n int) int {
+	if os.Getenv("GENKAN_RELIABILITY") == "long" {
+		return n
+	}
+	return max(3, n/20)
+}
+
+// No request fails while the configuration is reloaded, and a broken one
+// changes nothing.
+func TestReloadFailsNoRequest(t *testing.T) {
+	w := mustWorld(t)
+	startLoadBackend(t, w, lab.BackendV4.String()+":8080")
+	p := w.front(t, loadConfig(0))
+	l := startLoad(t, w, 2*time.Millisecond)
+	reloads := times(100)
+	for n := 1; n <= reloads; n++ {
+		good := n%5 != 0
+		config := loadConfig(n)
+		if !good {
+			config += "[forward.broken]\n"
+		}
+		mustWrite(t, w.ConfigFile(w.Front), config)
+		done, refused := strings.Count(p.Output(), `"reloaded"`), strings.Count(p.Output(), "reload refused")
+		if err := p.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		waitUntil(t, patience, "reload", func() error {
+			out := p.Output()
+			if good && strings.Count(out, `"reloaded"`) > done || !good && strings.Count(out, "reload refused") > refused {
+				return nil
+			}
+			return fmt.Errorf("no word of reload %d, good: %v", n, good)
+		})
+	}
+	l.stop()
+	t.Logf("%d reloads: %d of %d requests failed", reloads, l.failed.Load(), l.asked.Load())
+	if l.failed.Load() > 0 || l.asked.Load() < int64(reloads) {
+		t.Errorf("%d of %d requests failed, the first: %v", l.failed.Load(), l.asked.Load(), l.err())
+	}
+}
+
+// After SIGKILL the next start serves again within a second, by both families.
+func TestKillsUnderLoad(t *testing.T) {
+	w := mustWorld(t)
+	startLoadBackend(t, w, lab.BackendV4.String()+":8080")
+	before := mustSnapshot(t, w.Front)
+	p := w.front(t, loadConfig(0))
+	l := startLoad(t, w, 5*time.Millisecond)
+	var worst time.Duration
+	kills := times(20)
+	for range kills {
+		p.Kill()
+		begin := time.Now()
+		p = w.front(t, loadConfig(0))
+		for _, c := range clients[:2] {
+			client := w.httpClient(c.addr, false)
+			waitUntil(t, patience, "answer after a restart", func() error {
+				return ask(t.Context(), client, "http://"+c.to+"/")
+			})
+		}
+		worst = max(worst, time.Since(begin))
+	}
+	l.stop()
+	t.Logf("%d kills: serving again after at most %v", kills, worst)
+	if worst > 10*time.Second { // ten times the figure: the machine is busy
+		t.Errorf("serving again after %v, want 1s", worst)
+	}
+	if err := p.Stop(patience); err != nil {
+		t.Errorf("exit after SIGTERM: %v\n%s", err, p.Output())
+	}
+	checkUntouched(t, w.Front, before, "after all that")
+}
