@@ -21,7 +21,7 @@ func (s *Server) Apply(cfg Config) error {
 		return err
 	}
 	if err := s.pools.prepare(next); err != nil {
-		return err
+		return errors.Join(err, s.pools.keep(s.state.Load()))
 	}
 	opened, err := s.open(next)
 	if err != nil {
@@ -52,4 +52,6 @@ func (s *Server) Apply(cfg Config) error {
 }
 
 // Cut ends all connections whose client matches, and tells how many.
-func (s *Server) Cut(match func(acl.Addr) bool) int { return s.conns.cut(match) }
+func (s *Server) Cut(match func(acl.Addr) bool) int {
+	return s.conns.cut(match) + s.web.cutQUIC(match)
+}

@@ -141,6 +141,10 @@ func (s *Server) Serve(ctx context.Context) error {
 
 // run starts the accept loop of d. s.mu is held.
 func (s *Server) run(d *door) {
+	if s.state.Load().services[d.endpoint].http3 {
+		s.web.serving.Go(func() { s.web.serveQUIC(d) })
+		return
+	}
 	s.running.Go(func() {
 		if d.udp != nil {
 			s.serveUDP(d)
@@ -176,8 +180,12 @@ func (s *Server) closeDoors() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ended = true
+	st := s.state.Load()
 	for e, d := range s.doors {
-		d.close()
+		// A QUIC connection has no socket of its own: drain closes the door.
+		if svc := st.services[e]; svc == nil || !svc.http3 || s.serving == nil {
+			d.close()
+		}
 		delete(s.doors, e)
 	}
 }
@@ -189,6 +197,7 @@ func (s *Server) drain() {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	s.web.shutdown()
+	s.web.drainQUIC(ctx)
 	if cut := s.conns.drain(ctx); cut > 0 {
 		s.log.Warn("connections cut at the stop", "connections", cut, "waited", time.Since(began).Round(time.Millisecond))
 	}

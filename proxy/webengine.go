@@ -27,10 +27,13 @@ type webEngine struct {
 	stop    context.CancelFunc // ends sweeping; nil before start
 	done    sync.WaitGroup     // sweeping
 	serving sync.WaitGroup     // connections
+
+	mu   sync.Mutex // guards quic
+	quic map[*quicDoor]bool
 }
 
 func newWebEngine(s *Server, t Timeouts) *webEngine {
-	w := &webEngine{server: s, sweeper: sweep.New()}
+	w := &webEngine{server: s, sweeper: sweep.New(), quic: map[*quicDoor]bool{}}
 	w.front = http1.NewServer(http1.Config{
 		FirstByte:   2 * t.Header,
 		HeadTimeout: t.Header,

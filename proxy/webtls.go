@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"genkan/proxy/certs"
@@ -32,15 +33,26 @@ func (one *site) loadCert() (err error) {
 // addTLS makes the endpoints that speak TLS do so: those of port 443 and
 // those whose listener says so, where a site has a certificate.
 func (st *state) addTLS(errs *faults) {
-	for e, svc := range st.services {
+	for e, svc := range maps.Clone(st.services) {
 		if e.network != "tcp" || svc.sites.Empty() {
 			continue
 		}
 		if svc.hasCert && (e.addr.Port() == httpsPort || svc.tls) {
 			svc.tlsConfig = certs.Config(svc.certificate, "h2", "http/1.1")
+			st.addHTTP3(e, svc)
 		} else if svc.tls {
 			errs.add(fmt.Sprintf("listener %q", svc.listen), errors.New("tls = true, but no site there has a certificate; write cert and key"))
 		}
+	}
+}
+
+// addHTTP3 opens UDP on the port of sites that speak TLS, unless a forward
+// has it, or no site wants it.
+func (st *state) addHTTP3(e endpoint, svc *service) {
+	e.network = "udp"
+	if svc.quic && st.services[e] == nil && e.addr.Port() != 0 {
+		st.services[e] = &service{listen: svc.listen, offset: svc.offset, sites: svc.sites, http3: true}
+		svc.altSvc = fmt.Sprintf("h3=\":%d\"; ma=86400", e.addr.Port())
 	}
 }
 

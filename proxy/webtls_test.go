@@ -8,16 +8,21 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"math/big"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/quic-go/quic-go"
+	quichttp "github.com/quic-go/quic-go/http3"
 	h2 "golang.org/x/net/http2"
 
 	"genkan/acl"
@@ -115,6 +120,83 @@ func askTLS(t *testing.T, addr, name string, protos []string) (status int, how, 
 		t.Fatal(err)
 	}
 	return resp.StatusCode, resp.Proto, string(text)
+}
+
+// A site with TLS is served over HTTP/3 too, and says so; a request under way
+// is finished at the stop.
+func TestSiteHTTP3(t *testing.T) {
+	entered, release := make(chan bool, 1), make(chan bool)
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			entered <- true
+			<-release
+		}
+		fmt.Fprint(w, r.Host, " ", r.Header.Get("X-Forwarded-For"), " ", r.Header.Get("X-Forwarded-Proto"))
+	}))
+	t.Cleanup(backend.Close)
+	cert, key := writeCert(t, time.Hour, "a.test")
+	listen := mustListen(t, fmt.Sprintf("[::1]:%d", freePort(t)))
+	s := start(t, Config{
+		Sites:     []Site{{Name: "a.test", Listen: listen, To: mustBackend(t, strings.TrimPrefix(backend.URL, "http://")), Access: acl.AllowAll(), Cert: cert, Key: key}},
+		Listeners: []Listener{{Listen: listen[0], TLS: true}},
+	})
+	addr := netip.AddrPortFrom(listen[0].Addr.Netip(), listen[0].Port).String()
+	tr := &quichttp.Transport{
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true, ServerName: "a.test"},
+		Dial: func(ctx context.Context, _ string, tc *tls.Config, qc *quic.Config) (*quic.Conn, error) {
+			return quic.DialAddr(ctx, addr, tc, qc)
+		},
+	}
+	defer tr.Close()
+	get := func(path string) (string, error) {
+		r, err := http.NewRequestWithContext(t.Context(), "GET", "https://a.test"+path, nil)
+		if err != nil {
+			return "", err
+		}
+		resp, err := tr.RoundTrip(r)
+		if err != nil {
+			return "", err
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		return string(body), err
+	}
+	if body, err := get("/"); err != nil || body != "a.test ::1 https" {
+		t.Errorf("%q %v", body, err)
+	}
+	slow := make(chan string)
+	go func() {
+		body, err := get("/slow")
+		slow <- fmt.Sprint(body, " ", err)
+	}()
+	<-entered
+	stopped := make(chan error)
+	go func() { stopped <- s.stop() }()
+	poll(t, "the TCP listener stays open", func() bool {
+		probe, err := net.Dial("tcp", addr)
+		if err == nil {
+			probe.Close()
+		}
+		return err != nil
+	})
+	close(release)
+	if body := <-slow; body != "a.test ::1 https <nil>" {
+		t.Errorf("request under way at the stop: %s", body)
+	}
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+}
+
+// freePort is one that nobody has at this moment, on TCP and UDP of ::1.
+func freePort(t *testing.T) int {
+	t.Helper()
+	ln, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().(*net.TCPAddr).Port
 }
 
 // HTTP/2 with prior knowledge is served on a plain listener.

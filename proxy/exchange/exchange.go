@@ -35,6 +35,8 @@ type Decision struct {
 	Status int
 	Header message.Header
 	Text   string
+	// Answer holds fields to add to the answer, whoever gives it.
+	Answer message.Header
 	// Note is the Policy's own, for Done.
 	Note any
 }
@@ -73,6 +75,13 @@ func (h *Handler) Handle(r *message.Request) *message.Response {
 		return own(r, &n.decision)
 	}
 	n.decision = h.Policy.Decide(r)
+	resp := h.forward(r, n)
+	resp.Header = append(resp.Header, n.decision.Answer...)
+	return resp
+}
+
+// forward gets the answer to r, from a backend or our own.
+func (h *Handler) forward(r *message.Request, n *note) *message.Response {
 	if !n.decision.To.Addr.IsValid() {
 		return own(r, &n.decision)
 	}

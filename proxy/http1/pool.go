@@ -10,6 +10,11 @@ import (
 // connections closes them later than that.
 const freshFor = 2 * time.Second
 
+// surelyOpen is how long after its last use a connection is taken without a
+// look whether it is still open, which costs a system call. Only requests
+// that may be sent twice take that chance.
+const surelyOpen = 500 * time.Millisecond
+
 // A pool keeps backend connections that wait for the next request, the last
 // used first. The zero pool keeps none.
 type pool struct {
@@ -32,7 +37,11 @@ func (p *pool) get(t Target, idempotent bool) *backendConn {
 		if c == nil {
 			return nil
 		}
-		if (idempotent || time.Since(c.idleSince) < freshFor) && c.alive() {
+		idle := time.Since(c.idleSince)
+		switch {
+		case idempotent && idle < surelyOpen:
+			return c
+		case (idempotent || idle < freshFor) && c.alive():
 			return c
 		}
 		c.close()

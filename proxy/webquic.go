@@ -1,0 +1,96 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net/netip"
+	"time"
+
+	"genkan/acl"
+	"genkan/proxy/certs"
+	"genkan/proxy/exchange"
+	"genkan/proxy/http3"
+	"genkan/proxy/message"
+)
+
+// A quicDoor is a UDP listener whose sites are served over HTTP/3.
+type quicDoor struct {
+	door  *door
+	front *http3.Server
+}
+
+// serveQUIC serves d until it is closed.
+func (w *webEngine) serveQUIC(d *door) {
+	t := w.server.state.Load().timeouts
+	q := &quicDoor{door: d}
+	q.front = http3.NewServer(http3.Config{
+		Accept: func(client, local netip.AddrPort, sni string) (message.Source, message.Handler, bool) {
+			return w.acceptQUIC(d, client, local, sni)
+		},
+		Idle:      t.KeepIdle,
+		Handshake: handshakeWithin,
+	})
+	config := certs.Config(func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		svc := w.server.state.Load().services[d.endpoint]
+		if svc == nil {
+			return nil, errors.New("no listener any more")
+		}
+		return svc.certificate(hello)
+	})
+	w.mu.Lock()
+	w.quic[q] = true
+	w.mu.Unlock()
+	defer func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		delete(w.quic, q)
+	}()
+	if err := q.front.Serve(d.udp, config); err != nil {
+		w.server.log.Error("listener not served", "listener", d.endpoint.String(), "cause", err)
+	}
+}
+
+// acceptQUIC tells who a client is now, by the addresses of its connection.
+func (w *webEngine) acceptQUIC(d *door, client, local netip.AddrPort, sni string) (message.Source, message.Handler, bool) {
+	s := w.server
+	a := &arrival{server: s, state: s.state.Load(), door: d, began: time.Now()}
+	if a.svc = a.state.services[d.endpoint]; a.svc == nil {
+		return message.Source{}, nil, false
+	}
+	a.peer = netip.AddrPortFrom(client.Addr().WithZone(""), client.Port())
+	a.client, a.local = a.peer, netip.AddrPortFrom(local.Addr().WithZone(""), local.Port())
+	from := message.Source{
+		Client: acl.Client{Addr: a.addr()}, ClientPort: client.Port(), Local: a.local, TLS: true,
+	}
+	from.ServerName, _ = serverName(sni)
+	return from, &exchange.Handler{Policy: &visit{arrival: a, sites: w}, Transport: w.transport}, true
+}
+
+// doors gives the QUIC listeners.
+func (w *webEngine) doors() []*quicDoor {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var qs []*quicDoor
+	for q := range w.quic {
+		qs = append(qs, q)
+	}
+	return qs
+}
+
+// drainQUIC lets requests over HTTP/3 finish until ctx ends.
+func (w *webEngine) drainQUIC(ctx context.Context) {
+	for _, q := range w.doors() {
+		q.front.Drain(ctx)
+		q.front.Close()
+		q.door.close()
+	}
+}
+
+// cutQUIC ends the HTTP/3 connections whose client matches.
+func (w *webEngine) cutQUIC(match func(acl.Addr) bool) (n int) {
+	for _, q := range w.doors() {
+		n += q.front.Cut(func(ip netip.Addr) bool { return match(acl.AddrFrom(ip)) })
+	}
+	return n
+}
