@@ -135,14 +135,16 @@ func (t *Tunnel) candidates() []string {
 }
 
 // survey looks where the tunnel stands and what it has to be.
-func (c Config) survey(context.Context) (site, error) {
+func (c Config) survey(ctx context.Context) (site, error) {
 	p, err := c.find()
 	if err != nil {
 		return site{}, err
 	}
 	s := site{cfg: c, place: p, mtu: c.MTU}
 	if c.MTU == MTUAuto {
-		s.mtu = max(minMTU, p.UplinkMTU-20)
+		if s.mtu, err = c.autoMTU(ctx, p); err != nil {
+			return site{}, err
+		}
 	}
 	s.check, err = c.checker(p, s.mtu)
 	return s, err

@@ -105,11 +105,16 @@ func Veth(a *NS, nameA string, addrA netip.Prefix, b *NS, nameB string, addrB ne
 		attrs.Name = nameA
 		return netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: nameB, PeerNamespace: netlink.NsFd(peer)})
 	})
-	// No link-local addresses: they come when they like, and differ each time.
+	// No link-local addresses of the kernel's: they come when they like, and
+	// differ each time.
 	a.Sysctl("net/ipv6/conf/"+nameA+"/addr_gen_mode", "1")
 	b.Sysctl("net/ipv6/conf/"+nameB+"/addr_gen_mode", "1")
 	a.Address(nameA, addrA)
 	b.Address(nameB, addrB)
+	if addrA.Addr().Is6() { // a router asks for its neighbours from a link-local address
+		a.Address(nameA, netip.MustParsePrefix("fe80::a/64"))
+		b.Address(nameB, netip.MustParsePrefix("fe80::b/64"))
+	}
 	a.waitRunning(nameA)
 	b.waitRunning(nameB)
 }
@@ -156,7 +161,7 @@ func (n *NS) Address(name string, addr netip.Prefix) {
 		}
 		return netlink.LinkSetUp(link)
 	})
-	if addr.Addr().Is6() {
+	if addr.Addr().Is6() && !addr.Addr().IsLinkLocalUnicast() {
 		n.awaitLocal(addr.Addr())
 	}
 }

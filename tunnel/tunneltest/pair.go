@@ -14,6 +14,7 @@ import (
 type Pair struct {
 	EdgeNS, ISP, RelayNS, Client *NS
 	Edge, Relay                  *tunnel.Tunnel
+	StopEdge                     func() // ends Edge before the test does
 	ClientAddr                   netip.Addr
 }
 
@@ -34,7 +35,7 @@ func NewPair(tb testing.TB, edge, relay tunnel.Config) *Pair {
 	edge.Relays = []netip.Addr{netip.MustParseAddr("198.51.100.1")}
 	relay.Prefix, relay.Role = edge.Prefix, tunnel.RoleRelay
 	relay.Local = edge.Relays[0]
-	p.Edge = Start(tb, p.EdgeNS, edge)
+	p.Edge, p.StopEdge = StartStop(tb, p.EdgeNS, edge)
 	p.Relay = Start(tb, p.RelayNS, relay)
 	return p
 }

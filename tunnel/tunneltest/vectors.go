@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -122,6 +123,13 @@ func NewJudge(tb testing.TB, cfg tunnel.Config) *Judge {
 // Start brings a tunnel up in ns and serves it until the test ends.
 func Start(tb testing.TB, ns *NS, cfg tunnel.Config) *tunnel.Tunnel {
 	tb.Helper()
+	t, _ := StartStop(tb, ns, cfg)
+	return t
+}
+
+// StartStop is Start with a function that ends the tunnel earlier.
+func StartStop(tb testing.TB, ns *NS, cfg tunnel.Config) (*tunnel.Tunnel, func()) {
+	tb.Helper()
 	if cfg.StateDir == "" {
 		cfg.StateDir = tb.TempDir()
 	}
@@ -136,7 +144,7 @@ func Start(tb testing.TB, ns *NS, cfg tunnel.Config) *tunnel.Tunnel {
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- t.Serve(ctx) }()
-	tb.Cleanup(func() {
+	stop := sync.OnceFunc(func() {
 		cancel()
 		if err := <-served; err != nil {
 			tb.Error("Serve:", err)
@@ -145,7 +153,8 @@ func Start(tb testing.TB, ns *NS, cfg tunnel.Config) *tunnel.Tunnel {
 			tb.Error("Close:", err)
 		}
 	})
-	return t
+	tb.Cleanup(stop)
+	return t, stop
 }
 
 // Send puts the packets on the wire, then one that is certainly delivered, and
