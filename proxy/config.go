@@ -33,6 +33,9 @@ type Config struct {
 	// this machine.
 	Refuse []netip.AddrPort
 
+	// TransparentBy says how answers to SourceTransparent come back to us.
+	TransparentBy TransparentBy
+
 	// MaxConns bounds the client connections that are open at once, over all
 	// listeners. Zero: 65536. At the bound no more are accepted.
 	MaxConns int
@@ -154,8 +157,18 @@ type Source uint8
 
 const (
 	SourceOwn         Source = iota // this machine's
-	SourcePool                      // a private IPv4 address per IPv6 /64; IPv4 clients as SourceOwn
-	SourceTransparent               // an IPv4 client's own; IPv6 clients as SourceOwn
+	SourcePool                      // a private IPv4 address per IPv6 /64, and per IPv4 client
+	SourceTransparent               // an IPv4 client's own; IPv6 clients as SourcePool where Pool exists, else as SourceOwn
+)
+
+// A TransparentBy is a way to get back what a backend answers to an address
+// that is not ours; the backend's route to clients leads here in any case. The
+// zero TransparentBy is TransparentBySocket.
+type TransparentBy uint8
+
+const (
+	TransparentBySocket TransparentBy = iota // packets for our own sockets only, by nftables
+	TransparentByPort                        // all that comes from a backend's port, by ip rules alone
 )
 
 // A Balance says how one of several backends is chosen. The zero Balance is

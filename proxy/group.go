@@ -45,14 +45,17 @@ type groupConfig struct {
 	// probeFrom is the pool whose probe address checks come from. Empty: this
 	// machine's own.
 	probeFrom string
+	// transparent: clients come from their own addresses.
+	transparent bool
 }
 
-// probes makes checks come from the pool that clients come from: sshd's
-// penalties for them then do not hit this machine's address.
-func (c *groupConfig) probes(kind Source, pool string) {
+// comesFrom says from which addresses clients come. Checks come from the pool
+// too: sshd's penalties for them then do not hit this machine's address.
+func (c *groupConfig) comesFrom(kind Source, pool string) {
 	if kind == SourcePool {
 		c.probeFrom = pool
 	}
+	c.transparent = kind == SourceTransparent
 }
 
 // groupID is what makes two groups of two states one and the same.

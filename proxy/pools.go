@@ -11,12 +11,15 @@ import (
 	"genkan/proxy/pool"
 )
 
-// poolSet is the pools that are open, with the routes that make their
-// addresses this machine's. Server.mu guards it.
+// poolSet is what sources other than our own address need: the pools that are
+// open, with the routes that make their addresses this machine's, and the
+// routing of transparent ones. Server.mu guards it.
 type poolSet struct {
 	log   *slog.Logger
 	store *pool.Store
 	open  map[string]*openPool
+
+	transparent transparency
 }
 
 type openPool struct {
@@ -70,8 +73,8 @@ func (p Pool) settings(log *slog.Logger) pool.Config {
 	}
 }
 
-// prepare opens the pools that st wants and gives st all of them, or changes
-// nothing.
+// prepare opens the pools that st wants, and gives st all of them. After an
+// error, keep with the state before undoes what was made.
 func (set *poolSet) prepare(st *state) error {
 	var opened []string
 	var errs []error
@@ -101,6 +104,7 @@ func (set *poolSet) prepare(st *state) error {
 		st.pools[p.Name] = set.open[p.Name].Pool
 		errs = append(errs, set.open[p.Name].Adjust(p.settings(set.log)))
 	}
+	errs = append(errs, set.transparent.prepare(st))
 	return errors.Join(errs...)
 }
 
@@ -124,7 +128,8 @@ func (set *poolSet) add(p Pool, dir string) error {
 	return nil
 }
 
-// keep closes the pools that st does not have.
+// keep closes the pools that st does not have, and undoes what it does not
+// need.
 func (set *poolSet) keep(st *state) error {
 	var errs []error
 	for name := range set.open {
@@ -132,6 +137,7 @@ func (set *poolSet) keep(st *state) error {
 			errs = append(errs, set.drop(name))
 		}
 	}
+	errs = append(errs, set.transparent.keep(st))
 	return errors.Join(errs...)
 }
 

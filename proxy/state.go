@@ -160,7 +160,7 @@ func (st *state) addSite(c Site, s *Server, errs *faults) {
 	errs.add(place, err)
 	config, err := st.groupOf("site", c.Name, c.To, c.Balance, c.Check, c.MaxConns)
 	errs.add(place, err)
-	config.probes(c.Source, c.Pool)
+	config.comesFrom(c.Source, c.Pool)
 	one.group = st.takeGroup(config, s)
 	st.sites[c.Name] = one
 	for _, l := range c.Listen {
@@ -219,7 +219,7 @@ func (st *state) addForward(c Forward, s *Server, errs *faults) {
 	one.Lifetime = cmp.Or(c.Lifetime, st.timeouts.Lifetime)
 	config, err := st.groupOf("forward", c.Name, c.To, c.Balance, c.Check, c.MaxConns)
 	errs.add(place, err)
-	config.probes(c.Source, c.Pool)
+	config.comesFrom(c.Source, c.Pool)
 	span := uint16(0)
 	for _, l := range c.Listen {
 		span = max(span, l.PortEnd-l.Port)
