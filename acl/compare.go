@@ -59,7 +59,7 @@ func Compare(before, after *Policy, log io.Reader) (Comparison, error) {
 	c.Clients = len(lines)
 	for a, n := range lines {
 		x, y := before.Recheck(before.client(a)), after.Recheck(after.client(a))
-		if x.Allow != y.Allow || x.Shadow != y.Shadow {
+		if x.Allow != y.Allow {
 			c.Changes = append(c.Changes, Change{a, n, x, y})
 		}
 	}

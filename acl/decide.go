@@ -80,22 +80,10 @@ func (r *rule) verdict(h hit) Verdict {
 	return v
 }
 
-// conclude settles the gates' counts and the statistics of a decision by rule
-// i.
+// conclude settles the gates' counts of a decision by rule i.
 func (p *Policy) conclude(i int, v Verdict, got taken, s *seeker, q *question) Verdict {
 	if q.steps != nil {
 		v.Why = p.detail(i, v, s, q)
-	}
-	if q.count {
-		st := &p.stats[i]
-		if v.Allow {
-			st.decided.Add(1)
-		} else {
-			v.Log, v.Suppressed = st.denied(time.Now())
-		}
-	}
-	if !v.Allow && p.shadow {
-		v.Allow, v.Shadow = true, true
 	}
 	if got == 0 {
 		return v

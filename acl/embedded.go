@@ -127,6 +127,10 @@ func wellKnown(ip [16]byte, buf *embeddings) {
 		buf.add(Teredo, ^tail) // RFC 4380 §4: each bit of the client is inverted
 	case hi == 0x0064_ff9b_0000_0000 && mid == 0:
 		buf.add(NAT64, tail)
+	case hi == 0x0064_ff9b_0001_0000 && mid == 0:
+		// RFC 8215 leaves the length to the operator. With nothing but the
+		// tail, a /48 would embed 0.0.0.0: this is the /96 that most take.
+		buf.add(NAT64Local, tail)
 	case hi>>16 == 0x0064_ff9b_0001:
 		buf.add(NAT64Local, rfc6052(ip, 48))
 	case hi == 0 && mid == 0xffff_0000:

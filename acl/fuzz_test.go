@@ -107,7 +107,7 @@ func FuzzParseHostPort(f *testing.F) {
 			t.Fatalf("ParseHostPort(%q) = %v: port", s, hp)
 		}
 		host := s[:i]
-		ip, _, isAddr := slowAddr(strings.Replace(host, "%25", "%", 1))
+		ip, _, isAddr := slowAddr(strings.Replace(host, "%25", "%", 1)) // RFC 6874
 		switch {
 		case hp.Name != "":
 			if isAddr || !strings.EqualFold(hp.Name, strings.TrimSuffix(host, ".")) {

@@ -180,51 +180,6 @@ func TestReloadKeepsCounts(t *testing.T) {
 	held.Release()
 }
 
-// A shadowed rule set lets all in and says what it would do.
-func TestShadow(t *testing.T) {
-	env := tunnelEnv()
-	env.Shadow = true
-	p := mustCompile(t, env, "deny blocked", "limit 1/30s", "allow all")
-	if v := p.Check(spellings("198.51.100.1")[0]); !v.Allow || !v.Shadow || v.Status != 403 || v.Pos.Line != 1 || !v.Log {
-		t.Errorf("denied in the shadow: %+v", v)
-	}
-	if v := p.Check(spellings("192.0.2.1")[0]); !v.Allow || v.Shadow || v.Pos.Line != 3 {
-		t.Errorf("allowed: %+v", v)
-	}
-	if v := p.Check(spellings("192.0.2.1")[0]); !v.Allow || !v.Shadow || v.Status != 429 || v.Pos.Line != 2 {
-		t.Errorf("limited in the shadow: %+v", v)
-	}
-}
-
-// Denials are counted by rule, and a flood of them gives few lines.
-func TestCountsAndLog(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := mustCompile(t, tunnelEnv(), "deny blocked", "allow 192.0.2.0/24")
-		lines, suppressed := 0, uint64(0)
-		for range 3 {
-			for range 1000 {
-				if v := p.Check(spellings("198.51.100.1")[0]); v.Log {
-					lines++
-					suppressed += v.Suppressed
-				}
-			}
-			time.Sleep(time.Second)
-		}
-		if lines != 30 || suppressed != 2*990 {
-			t.Errorf("%d lines, %d suppressed; want 30 and 1980", lines, suppressed)
-		}
-		checkMany(t, p, "192.0.2.1", 5, 5)
-		checkMany(t, p, "203.0.113.1", 7, 0)
-		var got []uint64
-		for _, c := range p.Counts() {
-			got = append(got, c.Decided)
-		}
-		if fmt.Sprint(got) != "[3000 5 7]" {
-			t.Errorf("counts %v, want [3000 5 7]", got)
-		}
-	})
-}
-
 func TestMaxGates(t *testing.T) {
 	var rules []string
 	for i := range 9 {

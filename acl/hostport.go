@@ -58,10 +58,10 @@ func ParseHostPort(s string) (HostPort, error) {
 	return hp, nil
 }
 
-// bracketHost reads "[v6]" or "[fe80::1%zone]"; the "%25" of a URI (RFC 6874
-// §2) stands for "%".
+// bracketHost reads "[v6]" or "[fe80::1%zone]". "%25" is always the "%" of a
+// URI (RFC 6874 §2), so an interface called 25 has to be spelled "%2525".
 func bracketHost(s, host string, hp HostPort) (HostPort, error) {
-	if a, z, ok := strings.Cut(host, "%25"); ok && z != "]" {
+	if a, z, ok := strings.Cut(host, "%25"); ok {
 		host = a + "%" + z
 	}
 	ip, err := parseZoned(host)

@@ -20,7 +20,6 @@ type Env struct {
 	SixRD    SixRD            // our own 6rd domain; zero: no tunnel, "6rd:" is an error
 	Limits   *Limits          // the gates' counters; nil: some of the policy's own
 	Scope    string           // tells equal rules of two sites apart in Limits: the site's name
-	Shadow   bool             // let everybody in and only say what the rules would do
 }
 
 // Embedded says whether deny rules see the IPv4 address inside an IPv6 one.
@@ -45,9 +44,6 @@ type Verdict struct {
 	Rule       string        // the deciding rule as written; "" where no rule decided
 	Pos        Pos           // where it is written
 	Why        string        // in words
-	Shadow     bool          // Allow is true only because of Env.Shadow: all else is the denial
-	Log        bool          // of a denial: worth a log line; at most 10 a second and rule
-	Suppressed uint64        // with Log: denials of this rule since the last line
 	held       *held
 }
 
@@ -72,15 +68,13 @@ type held struct {
 type taken uint8
 
 // A Policy decides by rules in order; the first allow or deny that matches
-// decides, and no match is deny. It is immutable, apart from its counters, and
-// safe for concurrent use. A nil or zero Policy denies everybody.
+// decides, and no match is deny. It is immutable, apart from the gates' counters,
+// and safe for concurrent use. A nil or zero Policy denies everybody.
 type Policy struct {
 	rules    []rule
 	gates    []*gate
 	in       insides
-	stats    []stat // a rule each, and one more for the default
 	allowAll bool
-	shadow   bool
 	warnings []Warning
 }
 
@@ -103,54 +97,3 @@ func (p *Policy) Check(c Client) Verdict { return p.decide(c, question{count: tr
 // Recheck decides for a client that is already inside: gates are skipped. It
 // tells which living connections a new rule or ban cuts.
 func (p *Policy) Recheck(c Client) Verdict { return p.decide(c, question{skip: true}) }
-
-// A Count is how often a rule decided. Of a gate, it is the refusals.
-type Count struct {
-	Rule    string // "" for the default
-	Pos     Pos
-	Verb    string // allow, deny, limit, conns
-	Decided uint64
-}
-
-// Counts returns a Count for each rule in order, and the default's at the end.
-func (p *Policy) Counts() []Count {
-	if p == nil || p.allowAll {
-		return nil
-	}
-	out := make([]Count, 0, len(p.stats))
-	for i := range p.rules {
-		r := &p.rules[i]
-		out = append(out, Count{r.text.Text, r.text.Pos, r.verb.String(), p.stats[i].decided.Load()})
-	}
-	return append(out, Count{Verb: deny.String(), Decided: p.stats[len(p.rules)].decided.Load()})
-}
-
-// A stat counts one rule's decisions and bounds its log lines.
-type stat struct {
-	decided atomic.Uint64
-	logged  atomic.Uint64 // second<<8 | lines in that second
-	quiet   atomic.Uint64 // denials since the last line
-	_       [40]byte      // keeps neighbours on lines of their own
-}
-
-const linesPerSecond = 10
-
-// denied counts a denial and says whether to log it.
-func (s *stat) denied(now time.Time) (log bool, suppressed uint64) {
-	s.decided.Add(1)
-	second := uint64(now.Unix())
-	for {
-		old := s.logged.Load()
-		lines := old & 0xff
-		if old>>8 != second {
-			lines = 0
-		}
-		if lines >= linesPerSecond {
-			s.quiet.Add(1)
-			return false, 0
-		}
-		if s.logged.CompareAndSwap(old, second<<8|(lines+1)) {
-			return true, s.quiet.Swap(0)
-		}
-	}
-}

@@ -298,6 +298,10 @@ func (t *spans) index() {
 }
 
 func (t *spans) contains(k u128) bool {
+	if len(t.at) == 1 { // most rules
+		s := &t.at[0]
+		return !k.less(s.first) && !s.last.less(k)
+	}
 	i, ok := t.find(k)
 	return ok && !t.at[i].last.less(k)
 }

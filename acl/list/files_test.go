@@ -97,6 +97,22 @@ func TestFilesAreFollowed(t *testing.T) {
 	wait(t, "a file less in a directory", func() bool { return has(&many, "2001:db8::1") && !has(&many, "192.0.2.1") })
 }
 
+func TestWhere(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir+"/a.txt", "# a\n192.0.2.1\nnonsense\n")
+	write(t, dir+"/b.txt", "2001:db8::/32\n10.1.2.3/8 # masked\n")
+	for _, row := range []struct{ client, want string }{
+		{"192.0.2.1", dir + "/a.txt:2"},
+		{"10.9.9.9", dir + "/b.txt:2"},
+		{"192.0.2.2", ""},
+	} {
+		where, found, err := Where(dir, addr(row.client))
+		if err != nil || found != (row.want != "") || where.Pos.String() != row.want {
+			t.Errorf("%s: %v %v, %v; want %s", row.client, where.Pos, found, err, row.want)
+		}
+	}
+}
+
 func has(l *acl.List, s string) bool { return l.Contains(addr(s), time.Time{}) }
 
 func write(t *testing.T, path, text string) {

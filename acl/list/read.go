@@ -57,13 +57,17 @@ func (m *Mistakes) Error() string {
 // The entries go to b; name stands in messages. Warnings are of masked host
 // bits. The error is *Mistakes, or that of r.
 func Read(r io.Reader, name string, b *acl.SetBuilder) (warnings *Mistakes, err error) {
+	f := file{name: name, set: b}
+	return f.read(r)
+}
+
+func (f *file) read(r io.Reader) (warnings *Mistakes, err error) {
 	var text strings.Builder
 	if n, err := io.Copy(&text, io.LimitReader(r, MaxBytes+1)); err != nil {
 		return nil, err
 	} else if n > MaxBytes {
-		return nil, fmt.Errorf("%s: more than %d MiB", name, MaxBytes>>20)
+		return nil, fmt.Errorf("%s: more than %d MiB", f.name, MaxBytes>>20)
 	}
-	f := file{name: name, set: b}
 	rest := text.String()
 	for n := 1; rest != ""; n++ {
 		var line string
@@ -82,6 +86,7 @@ type file struct {
 	set                *acl.SetBuilder
 	verb               string // nginx's, of the lines so far
 	warnings, mistakes Mistakes
+	visit              func(line int, entry string, r acl.Range) // nil: nobody asks
 }
 
 func (f *file) line(n int, line string) {
@@ -112,6 +117,9 @@ func (f *file) line(n int, line string) {
 		f.warnings.add(Line{acl.Pos{File: f.name, Line: n}, entry, fmt.Sprintf("host bits set; taken as %q", r.Short())})
 	}
 	f.set.Add(r)
+	if f.visit != nil {
+		f.visit(n, entry, r)
+	}
 }
 
 func message(err error) string {
