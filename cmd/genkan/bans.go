@@ -275,6 +275,7 @@ func (f *front) openRunSocket(ctx context.Context) error {
 	}
 	mux := http.NewServeMux()
 	f.lists.answers(mux)
+	f.stateAnswers(mux)
 	c, err := startControl(f.socket, mux)
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
 		f.log.Warn("subcommands cannot ask this process", "error", err)

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"genkan/tunnel"
@@ -112,7 +113,8 @@ func ask(ctx context.Context, socket, method, path string, body io.Reader) ([]by
 	}
 	answer, err := client.Do(request)
 	switch {
-	case errors.Is(err, os.ErrNotExist), isRefused(err):
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED),
+		errors.Is(err, syscall.ECONNRESET), errors.Is(err, io.EOF): // it ends just now
 		return nil, errNobody
 	case errors.Is(err, os.ErrPermission):
 		return nil, fmt.Errorf("%s: permission denied; ask as root", socket)

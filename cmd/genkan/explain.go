@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -99,7 +98,7 @@ func parseTime(text string) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
 	}
-	if later, err := time.ParseDuration(strings.TrimPrefix(text, "+")); err == nil {
+	if later, err := time.ParseDuration(text); err == nil {
 		return time.Now().Add(later), nil
 	}
 	at, err := time.Parse(time.RFC3339, text)

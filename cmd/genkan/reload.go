@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
@@ -31,9 +33,13 @@ func (f *front) watch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-hangups:
-			f.notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
-			f.reload(ctx)
-			f.notify(daemon.SdNotifyReady)
+			f.logged(f.reload(ctx, false))
+		case asked := <-f.asked:
+			diff, err := f.reload(ctx, asked.dryRun)
+			if !asked.dryRun {
+				f.logged(diff, err)
+			}
+			asked.done <- reloadDone{diff, err}
 		case c := <-moves:
 			if err := f.apply(f.plan); err != nil {
 				f.log.Error("listeners do not follow the tunnel", "address", c.Address, "error", err)
@@ -44,12 +50,37 @@ func (f *front) watch(ctx context.Context) {
 	}
 }
 
-// reload puts the file as it is now in the place of what runs, all of it or nothing.
-func (f *front) reload(ctx context.Context) {
+// A reloadAsked is a reload that "genkan reload" waits for.
+type reloadAsked struct {
+	dryRun bool
+	done   chan<- reloadDone // has room for one
+}
+
+type reloadDone struct {
+	diff []string
+	err  error
+}
+
+// reload puts the file as it is now in the place of what runs, all of it or nothing, and says what differs.
+func (f *front) reload(ctx context.Context, dryRun bool) ([]string, error) {
 	plan, err := config.Load(f.plan.File, config.Options{Limits: f.plan.Env.Limits, Log: f.log})
-	if err == nil {
-		err = f.replace(ctx, plan)
+	if err != nil {
+		return nil, err
 	}
+	diff := f.plan.Diff(plan)
+	switch {
+	case spell(plan.Tunnel) != spell(f.plan.Tunnel):
+		return nil, errTunnelDiffers
+	case dryRun:
+		return diff, nil
+	}
+	f.notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
+	defer f.notify(daemon.SdNotifyReady)
+	return diff, f.replace(ctx, plan)
+}
+
+// logged logs how a reload went.
+func (f *front) logged(diff []string, err error) {
 	var mistakes config.Mistakes
 	switch {
 	case errors.As(err, &mistakes):
@@ -59,7 +90,7 @@ func (f *front) reload(ctx context.Context) {
 	case err != nil:
 		f.log.Error("reload refused, the old configuration goes on", "error", err)
 	default:
-		f.log.Info("reloaded", "file", plan.File, "holds", summary(plan))
+		f.log.Info("reloaded", "file", f.plan.File, "holds", summary(f.plan), "changes", diff)
 	}
 }
 
@@ -67,9 +98,6 @@ var errTunnelDiffers = errors.New("[tunnel] is another one now, and a tunnel is 
 
 // replace applies a plan, or leaves all as it was.
 func (f *front) replace(ctx context.Context, plan *config.Plan) error {
-	if spell(plan.Tunnel) != spell(f.plan.Tunnel) {
-		return errTunnelDiffers
-	}
 	if err := f.apply(plan); err != nil {
 		return err
 	}
@@ -97,4 +125,31 @@ func (f *front) apply(plan *config.Plan) error {
 		err = errors.Join(err, f.proxy.Apply(f.proxyConfig(f.plan)), f.admit())
 	}
 	return err
+}
+
+// stateAnswers is what a running Genkan does when asked about itself.
+func (f *front) stateAnswers(mux *http.ServeMux) {
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { answer(w, f.state(), nil) })
+	mux.HandleFunc("GET /who", func(w http.ResponseWriter, r *http.Request) {
+		at, err := time.Parse(time.RFC3339Nano, r.URL.Query().Get("at"))
+		if err != nil {
+			at = time.Now()
+		}
+		all, err := f.who(r.URL.Query().Get("address"), at)
+		answer(w, all, err)
+	})
+	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, r *http.Request) {
+		done := make(chan reloadDone, 1)
+		select {
+		case f.asked <- reloadAsked{r.URL.Query().Has("dry-run"), done}:
+			d := <-done
+			if d.diff == nil {
+				d.diff = []string{}
+			}
+			answer(w, d.diff, d.err)
+		case <-f.ended:
+			answer(w, nil, errors.New("this Genkan is stopping"))
+		case <-r.Context().Done():
+		}
+	})
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
@@ -26,8 +27,11 @@ type front struct {
 	status *control // answers about the tunnel; nil: none
 
 	lists   lists
-	control *control // answers subcommands; nil: none
-	socket  string   // where; "": nowhere
+	since   time.Time
+	asked   chan reloadAsked // by "genkan reload", taken by watch
+	ended   chan struct{}    // closed once nobody takes asked any more
+	control *control         // answers subcommands; nil: none
+	socket  string           // where; "": nowhere
 
 	reloads bool // SIGHUP reads the file again; without one it ends the process as it always did
 }
@@ -40,6 +44,7 @@ func (f *front) serve(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.lower()) }()
+	f.since, f.asked, f.ended = time.Now(), make(chan reloadAsked), make(chan struct{})
 	f.lists.front = f
 	f.lists.open(f.plan)
 	defer func() { err = errors.Join(err, f.lists.close()) }()
@@ -163,6 +168,7 @@ func (f *front) run(ctx context.Context) error {
 	err := f.proxy.Serve(serving)
 	stopServing()
 	watching.Wait()
+	close(f.ended)
 	if f.control != nil {
 		err = errors.Join(err, f.control.close())
 	}

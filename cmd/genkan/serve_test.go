@@ -233,14 +233,16 @@ func TestPortTaken(t *testing.T) {
 // SIGHUP puts the new file in the place of the old one; a broken one is refused and the old one goes on.
 func TestReload(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "genkan.toml")
+	echo := startEcho(t)
 	write := func(access string) {
-		text := "[forward.a]\nlisten = \"127.0.0.1:0\"\nto = \"" + startEcho(t) + "\"\naccess = [" + access + "]\n"
+		text := "[forward.a]\nlisten = \"127.0.0.1:0\"\nto = \"" + echo + "\"\naccess = [" + access + "]\n"
 		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
 	write(`"allow all"`)
-	d := startProcess(t, "run", "-c", file, "--socket", filepath.Join(t.TempDir(), "sock"))
+	socket := filepath.Join(t.TempDir(), "sock")
+	d := startProcess(t, "run", "-c", file, "--socket", socket)
 	open := mustDial(t, d.addr)
 	checkEcho(t, open)
 
@@ -266,6 +268,23 @@ func TestReload(t *testing.T) {
 	d.waitLog(t, "reloaded")
 	checkDenied(t, d.addr)
 	checkEcho(t, open) // what was open goes on
+
+	write(`"allow 127.0.0.0/8"`)
+	ask := func(want string, args ...string) {
+		t.Helper()
+		if _, out, complaint := genkan("", append(args, "--socket", socket)...); !strings.HasPrefix(out+complaint, want) {
+			t.Errorf("genkan %v: got %q, want %q", args, out+complaint, want)
+		}
+	}
+	ask("~ forward \"a\"\n", "reload", "--dry-run")
+	checkDenied(t, d.addr)
+	ask("~ forward \"a\"\n", "reload")
+	last := mustDial(t, d.addr)
+	checkEcho(t, last)
+	last.Close()
+	ask("nothing differs\n", "reload")
+	ask("genkan unknown, process ", "status")
+	ask("genkan: the configuration has no pool\n", "who", "100.64.0.1")
 	open.Close()
 	if status := d.stop(t, syscall.SIGTERM); status != 0 {
 		t.Errorf("exit status %d", status)

@@ -10,15 +10,12 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"genkan/tunnel"
 )
-
-func isRefused(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }
 
 // tunnelAskCommand is a subcommand that puts one question to the owner of a tunnel.
 func tunnelAskCommand(use, short, path string, done func(out io.Writer, answer []byte) error, io streams) *cobra.Command {

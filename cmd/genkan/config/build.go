@@ -23,6 +23,7 @@ type Plan struct {
 	Warnings Mistakes       // what is doubtful, in the order of files and lines
 	Lists    *list.Files    // the lists that files fill, read and not watched yet
 
+	parts map[string]string    // what Diff compares
 	Named map[string]*acl.List // every list: those of the main file by name, others as "FILE:NAME"
 }
 
@@ -81,6 +82,7 @@ func (k *checker) build() *Plan {
 	plan := &Plan{File: k.c.File, Tunnel: k.tunnelConfig(), Proxy: k.proxyConfig()}
 	envs := k.environments()
 	plan.Named = k.named
+	plan.parts = k.c.parts()
 	plan.Env = envs[k.c.File]
 	plan.Lists = k.listFiles()
 	var places []place

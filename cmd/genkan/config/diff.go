@@ -1,0 +1,65 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// parts writes each named part of a configuration out, without the places, so that two can be compared.
+func (c *Config) parts() map[string]string {
+	all := map[string]string{
+		"what stands above the first header": fmt.Sprint(c.Embedded, spellPrefixes(c.NAT64), spellPrefixes(c.Backends), c.MaxConns, c.StateDir),
+		"[timeouts]":                         fmt.Sprint(c.Timeouts),
+	}
+	for _, s := range c.Sites {
+		all["site "+quote(s.Name.S)] = fmt.Sprint(s)
+	}
+	for _, f := range c.Forwards {
+		all["forward "+quote(f.Name.S)] = fmt.Sprint(f)
+	}
+	for _, l := range c.Lists {
+		name := "list " + quote(l.Name.S)
+		if l.Name.Pos.File != c.File {
+			name += " of " + l.Name.Pos.File
+		}
+		all[name] = fmt.Sprint(l)
+	}
+	for _, l := range c.Listeners {
+		all["listener "+quote(l.Listen.S)] = fmt.Sprint(spellPrefixes(l.AcceptProxy), l.TLS)
+	}
+	for _, p := range c.Pools {
+		all["pool "+quote(p.Name.S)] = fmt.Sprint(p.Prefix.Prefix, p.Quarantine, p.Per48)
+	}
+	return all
+}
+
+// String gives the text alone: two configurations are the same wherever it stands.
+func (t Text) String() string { return t.S }
+
+func spellPrefixes(ps []Prefix) []string {
+	var all []string
+	for _, p := range ps {
+		all = append(all, p.String())
+	}
+	return all
+}
+
+// Diff says what changes from one plan to the other, one part a line: "+" comes, "-" goes, "~" differs.
+func (p *Plan) Diff(next *Plan) []string {
+	var lines []string
+	for _, name := range slices.Sorted(maps.Keys(p.parts)) {
+		switch text, stays := next.parts[name]; {
+		case !stays:
+			lines = append(lines, "- "+name)
+		case text != p.parts[name]:
+			lines = append(lines, "~ "+name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(next.parts)) {
+		if _, was := p.parts[name]; !was {
+			lines = append(lines, "+ "+name)
+		}
+	}
+	return lines
+}
