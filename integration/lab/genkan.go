@@ -26,10 +26,12 @@ local  = %q
 // find each other's state.
 const private = `mount --bind "$1" /run && mount --bind "$2" /var/lib && shift 2 && exec "$@"`
 
-// A Daemon is a running Genkan.
+// A Daemon is a running Genkan. Stop it, also when it has ended by itself.
 type Daemon struct {
 	*Process
-	notify *net.UnixConn // where it says that it is ready, as to systemd
+	notify *net.UnixConn // where it says how it is, as to systemd
+	ready  chan struct{} // closed when it has said that it serves
+	heard  chan struct{} // closed when nobody listens any more
 }
 
 // Genkan starts "program run -c FILE" in the namespace, with config as the
@@ -53,40 +55,52 @@ func (l *Lab) Genkan(n *Namespace, program, config string) (*Daemon, error) {
 	if err != nil {
 		return nil, errors.Join(err, notify.Close())
 	}
-	return &Daemon{p, notify}, nil
+	d := &Daemon{p, notify, make(chan struct{}), make(chan struct{})}
+	go d.listen()
+	return d, nil
+}
+
+// listen reads what Genkan says until Stop. Unread words would hold it up:
+// the socket's queue is short.
+func (d *Daemon) listen() {
+	defer close(d.heard)
+	said := false
+	buf := make([]byte, 256)
+	for {
+		n, err := d.notify.Read(buf)
+		if err != nil {
+			return
+		}
+		if !said && strings.HasPrefix(string(buf[:n]), "READY=1") {
+			said = true
+			close(d.ready)
+		}
+	}
 }
 
 // WaitReady waits until Genkan serves. It fails when Genkan ends, ctx ends, or
 // the time passes before.
 func (d *Daemon) WaitReady(ctx context.Context, within time.Duration) error {
-	deadline := time.Now().Add(within)
-	buf := make([]byte, 256)
-	for time.Now().Before(deadline) {
-		select {
-		case <-d.Done():
-			return fmt.Errorf("lab: genkan ended (%v); it wrote:\n%s", d.Err(), d.Output())
-		case <-ctx.Done():
-			return ctx.Err()
-		default:
-		}
-		if err := d.notify.SetReadDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
-			return fmt.Errorf("lab: %w", err)
-		}
-		n, err := d.notify.Read(buf)
-		if err == nil && strings.HasPrefix(string(buf[:n]), "READY=1") {
-			return nil
-		}
-		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-			return fmt.Errorf("lab: %w", err)
-		}
+	timer := time.NewTimer(within)
+	defer timer.Stop()
+	select {
+	case <-d.ready:
+		return nil
+	case <-d.Done():
+		return fmt.Errorf("lab: genkan ended (%v); it wrote:\n%s", d.Err(), d.Output())
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return fmt.Errorf("lab: genkan was not ready in %v; it wrote:\n%s", within, d.Output())
 	}
-	return fmt.Errorf("lab: genkan was not ready in %v; it wrote:\n%s", within, d.Output())
 }
 
-// Stop is Process.Stop.
+// Stop is Process.Stop. It may be called again.
 func (d *Daemon) Stop(within time.Duration) error {
-	defer d.notify.Close() // it says goodbye there
-	return d.Process.Stop(within)
+	err := d.Process.Stop(within) // it says goodbye to notify
+	d.notify.Close()
+	<-d.heard
+	return err
 }
 
 // ConfigFile is where Genkan puts the configuration of namespace n.

@@ -102,8 +102,8 @@ func (p *Process) WaitFor(text string, within time.Duration) error {
 }
 
 // Stop asks the program to end by SIGTERM, waits, and kills its whole group
-// at the deadline, which is an error. What the group left running is killed
-// in any case.
+// at the deadline, which is an error; SIGQUIT makes a Go program tell before
+// what it waits for. What the group left running is killed in any case.
 func (p *Process) Stop(within time.Duration) error {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	timer := time.NewTimer(within)
@@ -113,6 +113,11 @@ func (p *Process) Stop(within time.Duration) error {
 		p.Kill()
 		return p.err
 	case <-timer.C:
+		_ = p.cmd.Process.Signal(syscall.SIGQUIT)
+		select {
+		case <-p.done:
+		case <-time.After(time.Second):
+		}
 		p.Kill()
 		return fmt.Errorf("lab: %s did not end %v after SIGTERM; it wrote:\n%s", p.cmd.Path, within, p.Output())
 	}
