@@ -202,6 +202,66 @@ func TestAdoptsAfterKill(t *testing.T) {
 	}
 }
 
+// The state file alone is enough to take down what a killed process left.
+func TestTakeDown(t *testing.T) {
+	ns, cfg := front(t)
+	before := ns.Snapshot()
+	child := startChild(t, ns, cfg)
+	at := tunnel.Config{StateDir: cfg.StateDir}
+	ns.Do(func() {
+		if _, err := tunnel.TakeDown(at); err == nil {
+			t.Error("took down a living process's tunnel")
+		}
+	})
+	if err := child.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = child.Wait()
+	for _, want := range []bool{true, false} {
+		ns.Do(func() {
+			if found, err := tunnel.TakeDown(at); err != nil || found != want {
+				t.Errorf("found %v, error %v; want %v", found, err, want)
+			}
+		})
+	}
+	if diff := cmp.Diff(before, ns.Snapshot()); diff != "" {
+		t.Errorf("left (+) or taken (-):\n%s", diff)
+	}
+	if left, _ := os.ReadDir(cfg.StateDir); len(left) > 0 {
+		t.Errorf("state directory is not empty: %v", left)
+	}
+}
+
+func TestPlanChangesNothing(t *testing.T) {
+	ns, cfg := front(t)
+	before := ns.Snapshot()
+	var got []string
+	ns.Must(func() (err error) {
+		got, err = tunnel.Plan(context.Background(), cfg)
+		return err
+	})
+	want := []string{
+		"ip link add tun6rd type tun mode tun vnet_hdr",
+		"sysctl -w net.ipv6.conf.tun6rd.disable_ipv6=0",
+		"sysctl -w net.ipv6.conf.tun6rd.accept_ra=0",
+		"sysctl -w net.ipv6.conf.tun6rd.autoconf=0",
+		"sysctl -w net.ipv6.conf.tun6rd.addr_gen_mode=1",
+		"sysctl -w net.ipv6.conf.tun6rd.router_solicitations=0",
+		"nft table ip6 genkan_tun6rd: lets in our listeners' ports, ICMPv6 errors and echo, and replies",
+		"ip link set tun6rd up mtu 1280",
+		"ip -6 addr add 2001:e41:cb00:7105::1/128 dev tun6rd nodad",
+		"ip -6 route add 2001:e41::/32 dev tun6rd metric 1024",
+		"ip -6 route add unreachable 2001:e41:cb00:7105::/64 metric 2147483647",
+		"ip -6 route add ::/0 dev tun6rd metric 1024",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("plan (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(before, ns.Snapshot()); diff != "" {
+		t.Errorf("the plan changed something:\n%s", diff)
+	}
+}
+
 // With another configuration, what the killed process made and the new one
 // does not want goes.
 func TestAdoptsAnotherConfiguration(t *testing.T) {

@@ -64,18 +64,8 @@ func (t *Tunnel) up(ctx context.Context) error {
 		return err
 	}
 	t.file = file
-	boot, err := bootID()
-	if err != nil {
+	if t.state, err = t.standing(left); err != nil {
 		return errors.Join(err, file.unlock())
-	}
-	if left != nil && (left.Boot != boot || left.Namespace != t.ns.inode) {
-		t.cfg.Log.Info("tunnel: state of another boot or namespace forgotten", "interface", t.cfg.Interface)
-		left = nil
-	}
-	t.state = &state{Version: stateVersion, Boot: boot, Namespace: t.ns.inode, Pid: os.Getpid(), Since: time.Now()}
-	if left != nil {
-		t.cfg.Log.Info("tunnel: adopts what a former process left", "interface", t.cfg.Interface, "pid", left.Pid, "steps", len(left.Steps))
-		t.state.Steps = left.Steps
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -85,6 +75,25 @@ func (t *Tunnel) up(ctx context.Context) error {
 	t.cfg.Log.Info("tunnel: up", "interface", t.cfg.Interface, "datapath", t.name,
 		"local", t.site.place.Local, "address", t.site.place.Address, "delegated", t.site.place.Delegated, "mtu", t.site.mtu)
 	return nil
+}
+
+// standing is the state to begin with: nothing, or what an earlier process left
+// in this boot and namespace.
+func (t *Tunnel) standing(left *state) (*state, error) {
+	boot, err := bootID()
+	if err != nil {
+		return nil, err
+	}
+	s := &state{Version: stateVersion, Boot: boot, Namespace: t.ns.inode, Pid: os.Getpid(), Since: time.Now()}
+	switch {
+	case left == nil:
+	case left.Boot != boot || left.Namespace != t.ns.inode:
+		t.cfg.Log.Info("tunnel: state of another boot or namespace forgotten", "interface", t.cfg.Interface)
+	default:
+		t.cfg.Log.Info("tunnel: adopts what a former process left", "interface", t.cfg.Interface, "pid", left.Pid, "steps", len(left.Steps))
+		s.Steps = left.Steps
+	}
+	return s, nil
 }
 
 // build makes the tunnel for where we are now, out of what stands. Called with

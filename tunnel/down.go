@@ -1,0 +1,58 @@
+package tunnel
+
+import (
+	"context"
+	"errors"
+)
+
+// TakeDown takes back what a process that is gone has left of a tunnel, by its
+// state file alone: cfg needs no more than Interface and StateDir. It reports
+// whether there was anything. A tunnel that a living process owns is an error.
+func TakeDown(cfg Config) (found bool, err error) {
+	cfg = cfg.withDefaults()
+	t := &Tunnel{cfg: cfg}
+	if t.ns, err = currentNamespace(); err != nil {
+		return false, err
+	}
+	err = t.ns.do(func() error {
+		var left *state
+		if t.file, left, err = openState(cfg.StateDir, cfg.Interface); err != nil {
+			return err
+		}
+		found = left != nil
+		if t.state, err = t.standing(left); err != nil {
+			return errors.Join(err, t.file.unlock())
+		}
+		if err := t.takeBack(nil); err != nil {
+			return errors.Join(err, t.file.unlock())
+		}
+		return t.file.remove()
+	})
+	return found, errors.Join(err, t.ns.close())
+}
+
+// Plan returns what Up would do, one change a line, in the words of ip(8),
+// sysctl(8) and nft(8). It changes nothing. With datapath "auto" it shows the
+// userspace one: which it will be is known only by trying.
+func Plan(ctx context.Context, cfg Config) ([]string, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	cfg = cfg.withDefaults()
+	s, err := cfg.survey(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Datapath == DatapathAuto {
+		cfg.Datapath = DatapathUserspace
+	}
+	steps, err := s.steps(cfg.Datapath)
+	if err != nil {
+		return nil, err
+	}
+	lines := make([]string, len(steps))
+	for i, st := range steps {
+		lines[i] = st.String()
+	}
+	return lines, nil
+}
