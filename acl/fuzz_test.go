@@ -9,7 +9,7 @@ import (
 // seed adds every input of the address vectors.
 func seed(f *testing.F) {
 	for _, s := range []string{"192.0.2.1", "::ffff:192.0.2.1", "[2001:db8::]/32", "1:2:3:4:5:6:7::", "fe80::1%eth0", "10/8",
-		"192.0.2.1-192.0.2.9", "[::1]:80", "0x7f.1:80", "name.example:443", "2001:db8::1.2.3.4", "64:ff9b:1:a9fe:a9:fe00:808:808"} {
+		"192.0.2.1-192.0.2.9", "[::1]:80", "0x7f.1:80", "name.example:443", "2001:db8::1.2.3.4", "64:ff9b:1:a9fe:a9:fe00:808:808", "[fe80::1%2525]:80", "\u0130:0"} {
 		f.Add(s)
 	}
 }

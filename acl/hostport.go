@@ -87,7 +87,7 @@ func hostName(s, host string) (string, error) {
 	if ip, odd := inetAton(host); odd != "" && ip.IsValid() {
 		return "", fail(s, "%s", addrMistake(host))
 	}
-	name := strings.ToLower(strings.TrimSuffix(host, "."))
+	name := lowerASCII(strings.TrimSuffix(host, "."))
 	labels := strings.Split(name, ".")
 	for _, label := range labels {
 		if label == "" || len(label) > 63 || strings.Trim(label, nameBytes) != "" || label[0] == '-' || label[len(label)-1] == '-' {
@@ -104,6 +104,18 @@ func hostName(s, host string) (string, error) {
 	return name, nil
 }
 
+// lowerASCII lowers A to Z and nothing else: strings.ToLower makes an "i" of
+// U+0130 and a "k" of the Kelvin sign.
+func lowerASCII(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if c >= 'A' && c <= 'Z' {
+			b[i] = c + 'a' - 'A'
+		}
+	}
+	return string(b)
+}
+
 const nameBytes = "abcdefghijklmnopqrstuvwxyz0123456789-_"
 
 // String returns HOST:PORT with the canonical host.
@@ -116,6 +128,8 @@ func (h HostPort) String() string {
 		return port
 	case h.Addr.Is4():
 		return h.Addr.String() + port
+	case strings.HasPrefix(h.Zone, "25"): // would read as an encoded "%"
+		return "[" + h.Addr.String() + "%25" + h.Zone + "]" + port
 	case h.Zone != "":
 		return "[" + h.Addr.String() + "%" + h.Zone + "]" + port
 	}

@@ -44,6 +44,7 @@ func TestMistakesShowTheRightSpelling(t *testing.T) {
 		{KindHostPort, "192.0.2.1", `"192.0.2.1": no port; write HOST:PORT, such as "192.0.2.1:80" or "[2001:db8::1]:80"`},
 		{KindHostPort, "[::1]:080", `"[::1]:080": the port "080" is no number from 0 to 65535`},
 		{KindHostPort, "[fe80::1%25]:80", `"[fe80::1%25]:80": empty zone; write "fe80::1" or name the interface`},
+		{KindHostPort, "\u212aelvin.example:80", "\"\u212aelvin.example:80\": \"\u212aelvin.example\" is neither an address nor a DNS name"},
 		{KindFwd, "unknown", `"unknown": the client is hidden on purpose (RFC 7239 §6.2, §6.3): no address`},
 		{KindFwd, "2001:db8::1", `"2001:db8::1": RFC 7239 §6 wants brackets around an IPv6 address`},
 		{"address", "::1", `"address": unknown kind; write addr, match, prefix, range, hostport, xff, fwd or embed`},
@@ -109,7 +110,7 @@ func TestEmbeddings(t *testing.T) {
 		{"", "::ffff:0:192.0.2.33", "siit:192.0.2.33"},
 		{"", "64:ff9b:2::1", "none"},
 		{"", "64:ff9b:1::192.0.2.33", "nat64-local:192.0.2.33"},
-		{"", "64:ff9b:1:c000:2:2100::192.0.2.1", "nat64-local:192.0.2.33"},
+		{"", "64:ff9b:1:c000:2:2100:192.0.2.1", "nat64-local:192.0.2.33"},
 	} {
 		id, err := Identify(KindEmbed, row.text, envOf(t, row.env))
 		if err != nil || id.Canonical != row.want {
