@@ -343,7 +343,7 @@ func startChild(t *testing.T, ns *tunneltest.NS, cfg tunnel.Config) *exec.Cmd {
 func TestChild(t *testing.T) {
 	text := os.Getenv(childConfig)
 	if text == "" {
-		t.SkipNow()
+		return
 	}
 	var cfg tunnel.Config
 	if err := json.Unmarshal([]byte(text), &cfg); err != nil {

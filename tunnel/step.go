@@ -207,20 +207,35 @@ func dropCompatible(link netlink.Link) error {
 	return nil
 }
 
+// setSysctl writes the value. Containers often may not write any: what only
+// spares useless packets is then left as it is.
 func (s *step) setSysctl() error {
 	path := "/proc/sys/" + s.Key
 	old, err := os.ReadFile(path)
-	if err != nil {
-		return err
+	if errors.Is(err, os.ErrNotExist) && s.needed() {
+		return fmt.Errorf("%w; IPv6 is switched off in this kernel (ipv6.disable=1), or /proc/sys is not mounted", err)
 	}
 	was := strings.TrimSpace(string(old))
-	if was == s.Value {
+	if err == nil && was == s.Value {
 		return nil
 	}
 	if s.Old == "" && !strings.Contains(s.Key, "/"+s.Link+"/") {
 		s.Old = was
 	}
-	return os.WriteFile(path, []byte(s.Value), 0)
+	if err == nil {
+		err = os.WriteFile(path, []byte(s.Value), 0)
+	}
+	if err != nil && s.needed() {
+		return fmt.Errorf("%w; where /proc/sys is read-only, start the container with --sysctl %s=%s",
+			err, strings.ReplaceAll(strings.Replace(s.Key, "/"+s.Link+"/", "/default/", 1), "/", "."), s.Value)
+	}
+	return nil
+}
+
+// needed reports whether the tunnel cannot work without the sysctl. Router
+// advertisements are dropped by the checks, too.
+func (s *step) needed() bool {
+	return strings.HasSuffix(s.Key, "/disable_ipv6") || strings.HasSuffix(s.Key, "/forwarding")
 }
 
 // removePrograms removes what a former process may have left pinned.
