@@ -138,6 +138,7 @@ func (k *checker) site(s *Site, env acl.Env) proxy.Site {
 		Balance:      balance(s.Balance),
 		Check:        proxy.Check(s.Check),
 		MaxConns:     s.MaxConns,
+		NoHTTP3:      s.NoHTTP3,
 		Cert:         relative(s.Cert),
 		Key:          relative(s.Key),
 		Trust:        k.trust(s, env),
@@ -293,6 +294,9 @@ func (k *checker) pools() []proxy.Pool {
 
 func (k *checker) proxyConfig() proxy.Config {
 	out := proxy.Config{MaxConns: k.c.MaxConns, StateDir: k.c.StateDir.S, Timeouts: proxy.Timeouts(k.c.Timeouts)}
+	if k.c.ByPort {
+		out.TransparentBy = proxy.TransparentByPort
+	}
 	if out.StateDir == "" {
 		out.StateDir = "/var/lib/genkan"
 	}

@@ -11,6 +11,7 @@ type Config struct {
 	Embedded  string   // "deny" (default) or "off": whether deny rules look at the IPv4 inside an IPv6 address
 	NAT64     []Prefix // the operator's NAT64 prefixes
 	Backends  []Prefix // the only networks that may be dialled; nil: all IPv4 but our own
+	ByPort    bool     // transparent_by = "port": answers are found by the backend's port, not by our sockets
 	MaxConns  int      // client connections at once; 0: 65536
 	StateDir  Text     // what survives a restart; not given: /var/lib/genkan
 	Timeouts  Timeouts
@@ -65,6 +66,8 @@ func fields() []field[Config] {
 			func(d *decoder, c *Config, v *value) { c.NAT64 = d.prefixes(v) }},
 		{"backends", `["10.0.0.0/24"]`, "the only networks that may be dialled",
 			func(d *decoder, c *Config, v *value) { c.hasBackends = true; c.Backends = d.prefixes(v) }},
+		{"transparent_by", `"socket"`, "how answers to source = \"transparent\" come back: of our own \"socket\"s (default), or all from a backend's \"port\"",
+			func(d *decoder, c *Config, v *value) { c.ByPort = d.choice(v, "socket", "port") == "port" }},
 		{"max_conns", `65536`, "client connections at once, over all listeners",
 			func(d *decoder, c *Config, v *value) { c.MaxConns = d.number(v, 1, 1<<22) }},
 		{"state_dir", `"/var/lib/genkan"`, "where is kept what survives a restart",

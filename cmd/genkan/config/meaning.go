@@ -194,6 +194,8 @@ func (k *checker) source(s *service) (proxy.Source, string) {
 	switch t := s.Source; {
 	case t.S == "" || t.S == "own":
 		return source, ""
+	case t.S == "transparent" && k.hasPool(pool): // for IPv6 clients
+		return proxy.SourceTransparent, pool
 	case t.S == "transparent":
 		return proxy.SourceTransparent, ""
 	case t.S == "pool":

@@ -9,7 +9,8 @@ import (
 // openRelay refuses a mail or DNS server that would see every client as the front itself: the front's address lies in
 // the networks that such servers trust, so the Internet could send mail through it (DESIGN §3; mailcow #3598, #4220, #5242).
 func (k *checker) openRelay(f *Forward, out *proxy.Forward) {
-	if f.AllowOpenRelay || out.Source != proxy.SourceOwn || carriesClient(out) {
+	own := out.Source == proxy.SourceOwn || out.Source == proxy.SourceTransparent && out.Pool == "" // IPv6 clients: ours
+	if f.AllowOpenRelay || !own || carriesClient(out) {
 		return
 	}
 	what := ""

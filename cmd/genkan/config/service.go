@@ -9,6 +9,7 @@ type Site struct {
 	Trust        []Text // prefixes or lists of peers whose header is believed
 	TrustHeader  string // which one: "x-forwarded-for" (default) or "forwarded"
 	PseudoHeader Text   // the name of the header that announce = ["pseudo-ipv4"] sets
+	NoHTTP3      bool   // http3 = false: UDP stays closed on the ports that speak TLS
 	Cert, Key    Text   // PEM files for TLS, relative to the configuration file
 }
 
@@ -99,6 +100,8 @@ func siteFields() []field[Site] {
 			func(d *decoder, s *Site, v *value) { s.Key = d.text(v) }},
 		{"hosts", `["www.example.jp", "*.example.jp"]`, "what Host may say: names, *.NAME, or \"default\" for all else; without it the site's own name",
 			func(d *decoder, s *Site, v *value) { s.Hosts = d.texts(v) }},
+		{"http3", `false`, "whether the ports that speak TLS speak HTTP/3, too, over UDP; true (default) or false",
+			func(d *decoder, s *Site, v *value) { s.NoHTTP3 = !d.boolean(v) }},
 		{"trust", `["10.9.0.0/24"]`, "proxies in front of us whose header about the client is believed: prefixes or names of lists",
 			func(d *decoder, s *Site, v *value) { s.Trust = d.texts(v) }},
 		{"trust_header", `"x-forwarded-for"`, "the one header that is believed from them: \"x-forwarded-for\" (default) or \"forwarded\"",
