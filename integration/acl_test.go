@@ -10,8 +10,8 @@ import (
 )
 
 // ruleConfig is a site for every name with the rules, and what else stands
-// above the first table.
-func ruleConfig(top, access string) string {
+// above the first table and in the site.
+func ruleConfig(top, access, site string) string {
 	return top + tunnelConfig + fmt.Sprintf(`
 [lists]
 friends = ["2001:db8:6::/64", "192.0.2.10"]
@@ -21,7 +21,7 @@ hosts  = ["default"]
 listen = ["tunnel:80", "%s:80"]
 to     = "%s:80"
 access = %s
-`, lab.FrontV4, lab.BackendV4, access)
+%s`, lab.FrontV4, lab.BackendV4, access, site)
 }
 
 // get asks for the site as a client and returns the status.
@@ -53,26 +53,31 @@ func TestRulesOnTheWire(t *testing.T) {
 		native    = "2001:db8:6::10"
 		four      = "192.0.2.10"
 	)
+	const trusted = `trust = ["friends"]`
 	w := mustWorld(t)
 	w.mustAliases(t, sixToFour)
 	startApache(t, w)
 	v6, v4 := "["+lab.Front6.String()+"]", lab.FrontV4.String()
 	for _, row := range []struct {
-		name, top, access string
-		client, header    string
-		want              int
+		name, top, access, site string
+		client, header          string
+		want                    int
 	}{
-		{"6to4-is-not-its-ipv4", "", `["allow 192.0.2.0/24"]`, sixToFour, "", 403},
-		{"the-ipv4-itself", "", `["allow 192.0.2.0/24"]`, four, "", 200},
-		{"mapped-rule-for-ipv4", "", `["allow ::ffff:192.0.2.0/120"]`, four, "", 200},
-		{"deny-sees-inside", "", `["deny 192.0.2.0/24", "allow all"]`, sixToFour, "", 403},
-		{"deny-told-not-to", "embedded = \"off\"\n", `["deny 192.0.2.0/24", "allow all"]`, sixToFour, "", 200},
-		{"one-family-fails-closed", "", `["allow 192.0.2.0/24", "deny 0.0.0.0/0"]`, native, "", 403},
-		{"by-list", "", `["allow friends"]`, native, "", 200},
-		{"xff-of-strangers", "", `["allow 192.0.2.55"]`, native, "X-Forwarded-For: 192.0.2.55", 403},
+		{"6to4-is-not-its-ipv4", "", `["allow 192.0.2.0/24"]`, "", sixToFour, "", 403},
+		{"the-ipv4-itself", "", `["allow 192.0.2.0/24"]`, "", four, "", 200},
+		{"mapped-rule-for-ipv4", "", `["allow ::ffff:192.0.2.0/120"]`, "", four, "", 200},
+		{"deny-sees-inside", "", `["deny 192.0.2.0/24", "allow all"]`, "", sixToFour, "", 403},
+		{"deny-told-not-to", "embedded = \"off\"\n", `["deny 192.0.2.0/24", "allow all"]`, "", sixToFour, "", 200},
+		{"one-family-fails-closed", "", `["allow 192.0.2.0/24", "deny 0.0.0.0/0"]`, "", native, "", 403},
+		{"by-list", "", `["allow friends"]`, "", native, "", 200},
+		{"xff-of-strangers", "", `["allow 192.0.2.55"]`, "", native, "X-Forwarded-For: 192.0.2.55", 403},
+		{"xff-of-the-trusted", "", `["allow 192.0.2.55"]`, trusted, native, "X-Forwarded-For: 192.0.2.55", 200},
+		{"xff-mapped", "", `["allow 192.0.2.0/24"]`, trusted, native, "X-Forwarded-For: ::ffff:192.0.2.55", 200},
+		{"xff-6to4", "", `["allow 192.0.2.0/24"]`, trusted, native, "X-Forwarded-For: 2002:c000:237::1", 403},
+		{"xff-rightmost-untrusted", "", `["deny 198.51.100.9", "allow all"]`, trusted, native, "X-Forwarded-For: 192.0.2.55, 198.51.100.9", 403},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			p := w.front(t, ruleConfig(row.top, row.access))
+			p := w.front(t, ruleConfig(row.top, row.access, row.site))
 			to := v6
 			if !strings.Contains(row.client, ":") {
 				to = v4
@@ -95,7 +100,7 @@ func TestLimitPerPrefix(t *testing.T) {
 	w := mustWorld(t)
 	w.mustAliases(t, "2001:db8:6::11", "2001:db8:6:1::10")
 	startApache(t, w)
-	w.front(t, ruleConfig("", `["limit 3/10m per /64", "allow all"]`))
+	w.front(t, ruleConfig("", `["limit 3/10m per /64", "allow all"]`, ""))
 	v6, v4 := "["+lab.Front6.String()+"]", lab.FrontV4.String()
 	for i, step := range []struct {
 		client, to string
