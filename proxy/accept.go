@@ -1,83 +1,37 @@
 package proxy
 
 import (
-	"errors"
-	"log/slog"
 	"net"
-	"time"
+	"sync"
+	"sync/atomic"
 
-	"golang.org/x/sys/unix"
+	"genkan/proxy/pipe"
 )
 
-// accept takes connections from d until it is closed.
-func (s *Server) accept(d *door) {
-	pause := &acceptPause{log: s.log.With("listener", d.endpoint.String())}
-	full := false
-	for {
-		conn, err := d.tcp.AcceptTCP()
+// run begins to take clients from d. s.mu is held.
+func (s *Server) run(d *door) {
+	switch {
+	case s.state.Load().services[d.endpoint].http3:
+		s.web.serving.Go(func() { s.web.serveQUIC(d) })
+	case d.udp != nil:
+		s.running.Go(func() { s.serveUDP(d) })
+	default:
+		ln, err := s.pipe.Accept(d.tcp, func(c *pipe.Conn) { s.arrive(d, c) })
 		if err != nil {
-			if errors.Is(err, net.ErrClosed) || !pause.wait(err, d.closed) {
-				return
-			}
-			continue
-		}
-		pause.end()
-		ok := s.conns.acquire(d.closed, func() {
-			if !full {
-				s.log.Warn("max_conns reached: not accepting until connections end", "max_conns", cap(s.conns.slots))
-			}
-			full = true
-		})
-		if !ok {
-			reset(conn)
+			s.log.Error("listener not served", "listener", d.endpoint.String(), "cause", err)
 			return
 		}
-		if full && s.conns.count() < cap(s.conns.slots)*9/10 {
-			full = false
-		}
-		s.arrive(d, conn)
+		d.accepting = ln
+		s.gate.add(ln)
 	}
 }
 
-// An acceptPause spaces out accepts that fail for want of descriptors or
-// memory: what is open goes on, and the processor stays free for it. It logs
-// once when that begins and once when it is over.
-type acceptPause struct {
-	log   *slog.Logger
-	delay time.Duration // of the last pause; zero: accepting works
-	began time.Time
-}
-
-// Accepting is tried again within a second after the want is over.
-const (
-	firstPause   = 5 * time.Millisecond
-	longestPause = 500 * time.Millisecond
-)
-
-// wait pauses after err. It is false when the loop shall end.
-func (p *acceptPause) wait(err error, stop <-chan struct{}) bool {
-	if errors.Is(err, unix.ECONNABORTED) || errors.Is(err, unix.EINTR) {
-		return true // the client was gone before we came: no want
+// shut takes no more clients from d. s.mu is held.
+func (s *Server) shut(d *door) {
+	if d.accepting != nil {
+		s.gate.remove(d.accepting)
 	}
-	if p.delay == 0 {
-		p.began = time.Now()
-		p.log.Error("accepting paused: what is open goes on", "cause", err)
-	}
-	p.delay = min(max(2*p.delay, firstPause), longestPause)
-	select {
-	case <-time.After(p.delay):
-		return true
-	case <-stop:
-		return false
-	}
-}
-
-func (p *acceptPause) end() {
-	if p.delay == 0 {
-		return
-	}
-	p.delay = 0
-	p.log.Info("accepting again", "paused", since(p.began))
+	d.close()
 }
 
 // reset closes conn so that the peer gets an RST: it learns at once that
@@ -85,4 +39,74 @@ func (p *acceptPause) end() {
 func reset(conn *net.TCPConn) {
 	conn.SetLinger(0)
 	conn.Close()
+}
+
+// A gate bounds the client connections that are open at once. At the bound
+// further clients wait in the kernel's queues; loops that are accepting at
+// that moment may each let a few more in. It is safe for concurrent use, also
+// from the function that handles a connection.
+type gate struct {
+	limit int64
+	open  atomic.Int64
+	shut  atomic.Bool
+	full  func(shut bool) // told when the gate shuts and opens
+
+	mu        sync.Mutex // guards listeners and changes of shut
+	listeners map[*pipe.Listener]bool
+}
+
+// enter counts a connection in.
+func (g *gate) enter() {
+	if g.open.Add(1) >= g.limit && !g.shut.Load() {
+		g.turn(true)
+	}
+}
+
+// leave counts a connection out. The gate opens again with some room, lest it
+// turn with every client.
+func (g *gate) leave() {
+	if g.open.Add(-1) <= g.limit*9/10 && g.shut.Load() {
+		g.turn(false)
+	}
+}
+
+func (g *gate) turn(shut bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	n := g.open.Load()
+	if g.shut.Load() == shut || shut && n < g.limit || !shut && n > g.limit*9/10 {
+		return // somebody was faster, or it is not so any more
+	}
+	g.shut.Store(shut)
+	for ln := range g.listeners {
+		if shut {
+			ln.Pause()
+		} else {
+			ln.Resume()
+		}
+	}
+	g.full(shut)
+}
+
+func (g *gate) add(ln *pipe.Listener) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.listeners[ln] = true
+	if g.shut.Load() {
+		ln.Pause()
+	}
+}
+
+func (g *gate) remove(ln *pipe.Listener) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.listeners, ln)
+}
+
+func (s *Server) logFull(shut bool) {
+	if shut {
+		s.log.Warn("max_conns reached: new clients wait until connections end", "max_conns", s.gate.limit)
+		return
+	}
+	s.log.Info("accepting again", "open", s.gate.open.Load())
 }

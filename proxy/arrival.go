@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"genkan/acl"
+	"genkan/proxy/pipe"
 )
 
 // An arrival is a connection that was accepted, with what is known about it
@@ -18,8 +19,12 @@ type arrival struct {
 	state  *state // of the moment of arrival
 	svc    *service
 	door   *door
-	conn   *net.TCPConn
 	began  time.Time
+
+	// The connection is raw while arrive runs, on a loop of the pipe engine,
+	// and conn once it was taken from there.
+	raw  *pipe.Conn
+	conn *net.TCPConn
 
 	peer   netip.AddrPort // the socket's other end, canonical
 	client netip.AddrPort // who connects, canonical: peer, or whom its PROXY header names
@@ -27,35 +32,28 @@ type arrival struct {
 	tunnel bool           // came in by the tunnel's interface
 }
 
-// arrive leads a new connection to its service. It does not wait for the
-// network: what has to read first goes on in a goroutine of its own.
-func (s *Server) arrive(d *door, conn *net.TCPConn) {
-	a := &arrival{server: s, state: s.state.Load(), door: d, conn: conn, began: time.Now()}
+// arrive leads a new connection to its service. It must not block: it runs on
+// a loop of the pipe engine. What has to be read first is read in a goroutine
+// of its own.
+func (s *Server) arrive(d *door, c *pipe.Conn) {
+	s.gate.enter()
+	a := &arrival{server: s, state: s.state.Load(), door: d, began: time.Now(), raw: c}
+	defer func() { a.raw = nil }()
 	if a.svc = a.state.services[d.endpoint]; a.svc == nil {
 		a.refuse() // a reload took the listener away meanwhile
 		return
 	}
 	var err error
-	if a.peer, err = canonicalPeer(conn.RemoteAddr()); err != nil {
+	if a.peer, err = canonicalPeer(c.Client()); err != nil {
 		s.stats.hostile[1].Add(1)
-		s.log.Warn("connection refused", "peer", conn.RemoteAddr().String(), "listener", d.endpoint.String(), "cause", err)
+		s.log.Warn("connection refused", "peer", c.Client().Addr().Unmap(), "listener", d.endpoint.String(), "cause", err)
 		a.refuse()
 		return
 	}
-	a.client = a.peer
-	a.local = localAddr(conn)
-	a.tunnel = a.state.viaTunnel(conn, a.peer)
+	a.client, a.local = a.peer, c.Local()
+	a.tunnel = a.state.viaTunnel(c, a.peer)
 	s.stats.accepted[family(a.addr())].Add(1)
 	a.enter()
-}
-
-// addr is the client as rules see it.
-func (a *arrival) addr() acl.Addr { return acl.AddrFrom(a.client.Addr()) }
-
-// refuse ends the arrival with an RST.
-func (a *arrival) refuse() {
-	reset(a.conn)
-	a.server.conns.release()
 }
 
 var errMapped = errors.New("IPv4-mapped source on an IPv6 socket: forged")
@@ -63,46 +61,69 @@ var errMapped = errors.New("IPv4-mapped source on an IPv6 socket: forged")
 // canonicalPeer gives the address of a socket's other end, without zone. Our
 // IPv6 sockets are IPv6 only, so a mapped source was spelled so on the wire:
 // it is hostile, and no rule shall see it as the IPv4 address that it claims.
-func canonicalPeer(remote net.Addr) (netip.AddrPort, error) {
-	tcp, ok := remote.(*net.TCPAddr)
-	if !ok {
-		return netip.AddrPort{}, errors.New("not a TCP address")
-	}
-	addr := tcp.AddrPort()
-	if acl.IsMapped(addr.Addr()) {
+func canonicalPeer(peer netip.AddrPort) (netip.AddrPort, error) {
+	if acl.IsMapped(peer.Addr()) {
 		return netip.AddrPort{}, errMapped
 	}
-	return netip.AddrPortFrom(addr.Addr().WithZone(""), addr.Port()), nil
+	return netip.AddrPortFrom(peer.Addr().WithZone(""), peer.Port()), nil
 }
 
-func localAddr(conn *net.TCPConn) netip.AddrPort {
-	tcp, ok := conn.LocalAddr().(*net.TCPAddr)
-	if !ok {
-		return netip.AddrPort{}
+// addr is the client as rules see it.
+func (a *arrival) addr() acl.Addr { return acl.AddrFrom(a.client.Addr()) }
+
+// refuse ends the arrival with an RST.
+func (a *arrival) refuse() {
+	if a.raw != nil {
+		a.raw.Refuse()
+	} else {
+		reset(a.conn)
 	}
-	addr := tcp.AddrPort()
-	return netip.AddrPortFrom(addr.Addr().Unmap().WithZone(""), addr.Port())
+	a.server.gate.leave()
 }
 
-// viaTunnel tells whether the kernel took conn in by the tunnel's interface.
-// Linux initialises the multicast interface of an accepted IPv6 socket with
-// that of the SYN (tcp_v6_syn_recv_sock); nothing else tells it for TCP.
-func (st *state) viaTunnel(conn *net.TCPConn, peer netip.AddrPort) bool {
+// take makes an ordinary connection of the arrival. When that fails the
+// arrival has ended.
+func (a *arrival) take() bool {
+	if a.conn != nil {
+		return true
+	}
+	conn, err := a.raw.Take()
+	if err != nil {
+		a.server.log.Warn("connection refused", "client", a.client.Addr(), "listener", a.door.endpoint.String(), "cause", err)
+		a.server.gate.leave()
+		return false
+	}
+	a.raw, a.conn = nil, conn
+	return true
+}
+
+// pipe gives the arrival to the engine.
+func (a *arrival) pipe(plan pipe.Plan) *pipe.Stream {
+	if a.raw != nil {
+		return a.raw.Forward(plan)
+	}
+	return a.server.pipe.Forward(a.conn, plan)
+}
+
+// A controller gives access to a socket, as syscall.RawConn does.
+type controller interface{ Control(func(fd uintptr)) }
+
+// viaTunnel tells whether the kernel took a connection in by the tunnel's
+// interface. Linux initialises the multicast interface of an accepted IPv6
+// socket with that of the SYN (tcp_v6_syn_recv_sock); nothing else tells it
+// for TCP.
+func (st *state) viaTunnel(conn controller, peer netip.AddrPort) bool {
 	if st.config.TunnelInterface == "" || !peer.Addr().Is6() {
 		return false
 	}
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return false
-	}
-	came, tunnel := 0, 0
-	controlErr := raw.Control(func(fd uintptr) {
+	came, tunnel, err := 0, 0, error(nil)
+	conn.Control(func(fd uintptr) {
 		came, err = unix.GetsockoptInt(int(fd), unix.SOL_IPV6, unix.IPV6_MULTICAST_IF)
 		if err == nil {
 			tunnel, err = interfaceIndex(int(fd), st.config.TunnelInterface)
 		}
 	})
-	return err == nil && controlErr == nil && came != 0 && came == tunnel
+	return err == nil && came != 0 && came == tunnel
 }
 
 // interfaceIndex looks an interface up by any socket: each time, as it may

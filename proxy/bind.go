@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"genkan/proxy/pipe"
 )
 
 // A door is one open socket that clients come in by.
@@ -17,8 +19,9 @@ type door struct {
 	endpoint endpoint
 	tcp      *net.TCPListener
 	udp      *net.UDPConn
-	closed   chan struct{} // closed by close
 	once     sync.Once
+
+	accepting *pipe.Listener // of tcp, once served; guarded by Server.mu
 }
 
 // openDoor binds e. IPv4 and IPv6 never share a socket: on a dual-stack one a
@@ -34,7 +37,7 @@ func openDoor(e endpoint) (*door, error) {
 	if e.addr.Addr().Is4() {
 		family = "4"
 	}
-	d := &door{endpoint: e, closed: make(chan struct{})}
+	d := &door{endpoint: e}
 	var err error
 	if e.network == "udp" {
 		var pc net.PacketConn
@@ -98,15 +101,17 @@ func (d *door) addr() net.Addr {
 	return d.tcp.Addr()
 }
 
-// close closes the socket. Its accept loop ends.
+// close closes the socket; no client is taken from it any more.
 func (d *door) close() {
 	d.once.Do(func() {
-		close(d.closed)
-		if d.udp != nil {
+		switch {
+		case d.udp != nil:
 			d.udp.Close()
-			return
+		case d.accepting != nil:
+			d.accepting.Close()
+		default:
+			d.tcp.Close()
 		}
-		d.tcp.Close()
 	})
 }
 

@@ -37,6 +37,9 @@ func (svc *service) announcedBy(peer netip.Addr) bool {
 
 // wait runs step, which may read, with a stream by which it can be cut.
 func (a *arrival) wait(step func()) {
+	if !a.take() {
+		return
+	}
 	s := a.server
 	one := &stream{client: a.addr()}
 	one.cutWith(func() { a.conn.SetReadDeadline(time.Unix(1, 0)) })
@@ -101,7 +104,7 @@ func (a *arrival) welcome() {
 		a.wait(a.sniff)
 	case a.svc.forward != nil:
 		a.forward(a.svc.forward, sni.Hello{})
-	default:
+	case a.take():
 		a.server.web.take(a)
 	}
 }

@@ -47,7 +47,7 @@ func (a *arrival) forward(f *forward, hello sni.Hello) {
 		return
 	}
 	a.server.conns.add(fl.stream)
-	s := a.server.pipe.Forward(a.conn, fl.plan())
+	s := a.pipe(fl.plan())
 	fl.stream.cutWith(s.Cut)
 }
 
@@ -131,7 +131,7 @@ func (fl *flow) giveUp(err error) {
 func (fl *flow) done(r pipe.Result) {
 	s, count := fl.server, fl.forward.count
 	s.conns.remove(fl.stream)
-	s.conns.release()
+	s.gate.leave()
 	fl.verdict.Release()
 	if fl.pooled != nil {
 		fl.pooled.Release()

@@ -251,3 +251,43 @@ func TestStopDrains(t *testing.T) {
 		t.Errorf("%v, want a reset", err)
 	}
 }
+
+// At max_conns clients wait in the kernel's queue, and come in as others go.
+func TestMaxConnsWaits(t *testing.T) {
+	to := startBackend(t, echo)
+	s := start(t, Config{
+		MaxConns: 2,
+		Forwards: []Forward{{Name: "echo", Listen: mustListen(t, "[::1]:0"), To: mustBackend(t, to), Access: acl.AllowAll()}},
+	})
+	exchange := func(conn *net.TCPConn) {
+		t.Helper()
+		conn.Write([]byte("x"))
+		if _, err := io.ReadFull(conn, make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first, second := mustDial(t, s.at(t, "::1")), mustDial(t, s.at(t, "::1"))
+	exchange(first)
+	exchange(second)
+	s.log.waitFor(t, `msg="max_conns reached: new clients wait until connections end"`, "max_conns=2")
+	var waiting []*net.TCPConn
+	for range 5 {
+		conn := mustDial(t, s.at(t, "::1"))
+		conn.Write([]byte("x"))
+		waiting = append(waiting, conn)
+	}
+	if n := s.Stats().Open; n != 2 {
+		t.Errorf("%d connections are open at max_conns 2", n)
+	}
+	exchange(first) // what is open goes on
+	first.Close()
+	second.Close()
+	s.log.waitFor(t, `msg="accepting again"`)
+	for _, conn := range waiting {
+		if _, err := io.ReadFull(conn, make([]byte, 1)); err != nil {
+			t.Error(err)
+		}
+		conn.Close()
+	}
+	poll(t, "connections were not counted out", func() bool { return s.Stats().Open == 0 })
+}

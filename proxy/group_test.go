@@ -177,11 +177,13 @@ func TestResolve(t *testing.T) {
 			ttl   time.Duration
 			err   error
 		}
-		now := answer{err: errors.New("server failure")}
-		asked := 0
+		var now atomic.Pointer[answer]
+		now.Store(&answer{err: errors.New("server failure")})
+		var asked atomic.Int32
 		lookup := func(context.Context, string) ([]netip.Addr, time.Duration, error) {
-			asked++
-			return now.addrs, now.ttl, now.err
+			asked.Add(1)
+			a := now.Load()
+			return a.addrs, a.ttl, a.err
 		}
 		g.start(t.Context(), nil, lookup)
 		defer g.close()
@@ -193,7 +195,7 @@ func TestResolve(t *testing.T) {
 		log.waitFor(t, `msg="backend name not resolved"`, "backend=app.test:80", `cause="server failure"`)
 
 		one := netip.MustParseAddr("10.0.0.1")
-		now = answer{addrs: []netip.Addr{netip.MustParseAddr("2001:db8::1"), one}, ttl: time.Minute}
+		now.Store(&answer{addrs: []netip.Addr{netip.MustParseAddr("2001:db8::1"), one}, ttl: time.Minute})
 		time.Sleep(retryTTL)
 		synctest.Wait()
 		check := func(when string) {
@@ -203,16 +205,16 @@ func TestResolve(t *testing.T) {
 			}
 		}
 		check("resolved")
-		before := asked
+		before := asked.Load()
 		time.Sleep(time.Minute - time.Second)
 		synctest.Wait()
-		if asked != before {
-			t.Errorf("asked %d times within the TTL", asked-before)
+		if n := asked.Load() - before; n != 0 {
+			t.Errorf("asked %d times within the TTL", n)
 		}
-		now = answer{addrs: []netip.Addr{netip.MustParseAddr("2001:db8::1")}}
+		now.Store(&answer{addrs: []netip.Addr{netip.MustParseAddr("2001:db8::1")}})
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if asked == before {
+		if asked.Load() == before {
 			t.Error("not asked again after the TTL")
 		}
 		check("after an answer without IPv4")

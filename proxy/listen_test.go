@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"syscall"
 	"testing"
 
 	"genkan/acl"
@@ -142,25 +143,22 @@ func TestListenAllOrNothing(t *testing.T) {
 	}
 }
 
-// The kernel drops SYNs from mapped sources, so a made-up connection has to do.
+// The kernel drops SYNs from mapped sources, so made-up peers have to do.
 func TestMappedPeerIsHostile(t *testing.T) {
-	for _, row := range []struct {
-		peer net.Addr
-		want string
-	}{
-		{&net.TCPAddr{IP: net.IP{10, 1, 2, 3}, Port: 1}, "10.1.2.3:1"},
-		{&net.TCPAddr{IP: net.ParseIP("2001:db8::1"), Port: 1}, "[2001:db8::1]:1"},
-		{&net.TCPAddr{IP: net.ParseIP("fe80::1"), Port: 1, Zone: "eth0"}, "[fe80::1]:1"},
-		{&net.TCPAddr{IP: net.ParseIP("10.1.2.3").To16(), Port: 1}, errMapped.Error()},
-		{&net.UnixAddr{}, "not a TCP address"},
+	for _, row := range []struct{ peer, want string }{
+		{"10.1.2.3:1", "10.1.2.3:1"},
+		{"[2001:db8::1]:1", "[2001:db8::1]:1"},
+		{"[fe80::1%eth0]:1", "[fe80::1]:1"},
+		{"[::ffff:10.1.2.3]:1", errMapped.Error()},
+		{"[::10.1.2.3]:1", "[::a01:203]:1"},
 	} {
-		got, err := canonicalPeer(row.peer)
+		got, err := canonicalPeer(netip.MustParseAddrPort(row.peer))
 		text := got.String()
 		if err != nil {
 			text = err.Error()
 		}
 		if text != row.want {
-			t.Errorf("canonicalPeer(%v) = %s, want %s", row.peer, text, row.want)
+			t.Errorf("canonicalPeer(%s) = %s, want %s", row.peer, text, row.want)
 		}
 	}
 }
@@ -183,8 +181,17 @@ func TestViaTunnel(t *testing.T) {
 		want bool
 	}{{"lo", true}, {"", false}, {"nosuch0", false}, {"a-name-that-is-too-long", false}} {
 		st := &state{config: Config{TunnelInterface: row.name}}
-		if got := st.viaTunnel(conn.(*net.TCPConn), netip.MustParseAddrPort("[::1]:1")); got != row.want {
+		raw, err := conn.(*net.TCPConn).SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := st.viaTunnel(rawControl{raw}, netip.MustParseAddrPort("[::1]:1")); got != row.want {
 			t.Errorf("viaTunnel with interface %q: %v, want %v", row.name, got, row.want)
 		}
 	}
 }
+
+// rawControl is a socket outside the pipe engine.
+type rawControl struct{ syscall.RawConn }
+
+func (c rawControl) Control(f func(uintptr)) { c.RawConn.Control(f) }

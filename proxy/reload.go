@@ -40,7 +40,7 @@ func (s *Server) Apply(cfg Config) error {
 	}
 	for e, d := range s.doors {
 		if next.services[e] == nil {
-			d.close()
+			s.shut(d)
 			delete(s.doors, e)
 		}
 	}

@@ -21,6 +21,7 @@ type Server struct {
 	log   *slog.Logger
 	state atomic.Pointer[state]
 	conns *tracker
+	gate  *gate
 	pipe  *pipe.Engine
 	web   *webEngine
 	stats *counters
@@ -33,7 +34,7 @@ type Server struct {
 	doors   map[endpoint]*door
 	serving context.Context // of Serve; nil before
 	ended   bool            // no door may be opened any more
-	running sync.WaitGroup  // accept loops
+	running sync.WaitGroup  // UDP listeners
 }
 
 // New checks cfg, wholly, and makes a Server that does not listen yet. It
@@ -54,7 +55,8 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.conns = newTracker(st.maxConns)
+	s.conns = newTracker()
+	s.gate = &gate{limit: int64(st.maxConns), full: s.logFull, listeners: map[*pipe.Listener]bool{}}
 	s.web = newWebEngine(s, st.timeouts)
 	s.state.Store(st)
 	return s, nil
@@ -139,21 +141,6 @@ func (s *Server) Serve(ctx context.Context) error {
 	return s.closePools()
 }
 
-// run starts the accept loop of d. s.mu is held.
-func (s *Server) run(d *door) {
-	if s.state.Load().services[d.endpoint].http3 {
-		s.web.serving.Go(func() { s.web.serveQUIC(d) })
-		return
-	}
-	s.running.Go(func() {
-		if d.udp != nil {
-			s.serveUDP(d)
-			return
-		}
-		s.accept(d)
-	})
-}
-
 // Close closes the listeners of a Server that was not served. It may be
 // called at any time and any number of times.
 func (s *Server) Close() error {
@@ -184,7 +171,7 @@ func (s *Server) closeDoors() {
 	for e, d := range s.doors {
 		// A QUIC connection has no socket of its own: drain closes the door.
 		if svc := st.services[e]; svc == nil || !svc.http3 || s.serving == nil {
-			d.close()
+			s.shut(d)
 		}
 		delete(s.doors, e)
 	}

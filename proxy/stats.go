@@ -95,7 +95,7 @@ func family(a acl.Addr) int {
 func (s *Server) Stats() Stats {
 	st := s.state.Load()
 	stats := Stats{
-		Open:  s.conns.count(),
+		Open:  int(s.gate.open.Load()),
 		IPv4:  FamilyStats{s.stats.accepted[0].Load(), s.stats.hostile[0].Load()},
 		IPv6:  FamilyStats{s.stats.accepted[1].Load(), s.stats.hostile[1].Load()},
 		Rules: s.deny.stats(),

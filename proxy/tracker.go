@@ -7,11 +7,9 @@ import (
 	"genkan/acl"
 )
 
-// A tracker knows the client connections that are open, bounds their number
-// and can cut them. It is safe for concurrent use.
+// A tracker knows the client connections that are open and can cut them. It is
+// safe for concurrent use.
 type tracker struct {
-	slots chan struct{} // one token an open connection
-
 	mu   sync.Mutex // guards open and idle
 	open map[*stream]struct{}
 	idle chan struct{} // closed when open gets empty; nil while nobody waits
@@ -47,32 +45,7 @@ func (st *stream) cutWith(end func()) {
 	}
 }
 
-func newTracker(limit int) *tracker {
-	return &tracker{slots: make(chan struct{}, limit), open: map[*stream]struct{}{}}
-}
-
-// acquire takes a slot, waiting for one until stop is closed. waits is called
-// once when there is none at first.
-func (t *tracker) acquire(stop <-chan struct{}, waits func()) bool {
-	select {
-	case t.slots <- struct{}{}:
-		return true
-	default:
-	}
-	waits()
-	select {
-	case t.slots <- struct{}{}:
-		return true
-	case <-stop:
-		return false
-	}
-}
-
-// count tells how many slots are taken.
-func (t *tracker) count() int { return len(t.slots) }
-
-// release gives back the slot of a connection that ended, or was refused.
-func (t *tracker) release() { <-t.slots }
+func newTracker() *tracker { return &tracker{open: map[*stream]struct{}{}} }
 
 func (t *tracker) add(st *stream) {
 	t.mu.Lock()

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -89,11 +90,14 @@ func TestForwardConnsGate(t *testing.T) {
 	wantReset(t, s.at(t, "127.0.0.1"))
 	first.Close()
 	poll(t, "the gate was not released", func() bool {
-		conn := mustDial(t, s.at(t, "127.0.0.1"))
+		conn, err := net.DialTimeout("tcp", s.at(t, "127.0.0.1"), patience)
+		if err != nil {
+			return false // reset at once
+		}
 		defer conn.Close()
 		conn.SetDeadline(time.Now().Add(patience))
 		conn.Write([]byte("x"))
-		_, err := conn.Read(make([]byte, 1))
+		_, err = conn.Read(make([]byte, 1))
 		return err == nil
 	})
 }

@@ -96,13 +96,14 @@ func (u *udpDoor) take(b *datagram.Batch) {
 // sessionOf finds the session of datagram i, or opens one where the client may
 // have it. Nil: the datagram is dropped, in silence.
 func (u *udpDoor) sessionOf(b *datagram.Batch, i int) *session {
-	key := sessionKey{client: b.Peer(i)}
-	key.local, key.index = b.Local(i)
-	if acl.IsMapped(key.client.Addr()) {
+	client, err := canonicalPeer(b.Peer(i))
+	if err != nil {
 		// The kernel delivers such packets even to IPv6-only sockets.
 		u.server.stats.hostile[1].Add(1)
 		return nil
 	}
+	key := sessionKey{client: client}
+	key.local, key.index = b.Local(i)
 	if !key.local.IsValid() || key.local.IsMulticast() || key.client.Port() == 0 {
 		return nil
 	}

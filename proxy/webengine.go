@@ -87,7 +87,7 @@ func (w *webEngine) take(a *arrival) {
 	one.cutWith(func() { reset(a.conn) })
 	a.server.conns.add(one)
 	w.serving.Go(func() {
-		defer a.server.conns.release()
+		defer a.server.gate.leave()
 		defer a.server.conns.remove(one)
 		w.serve(a, one)
 	})
