@@ -21,6 +21,8 @@ const (
 	bpfDir = "/sys/fs/bpf"
 	// ethernetHeader is the only link header that the programs can write.
 	ethernetHeader = 14
+	// followEvery is how often the IPv4 routes are looked at.
+	followEvery = 2 * time.Second
 )
 
 // ebpf is the userspace datapath with two programs before it, which take most
@@ -121,7 +123,7 @@ func (e *ebpf) serve(ctx context.Context) error {
 
 // follow exchanges the programs when the IPv4 routes change.
 func (e *ebpf) follow(ctx context.Context) error {
-	tick := time.NewTicker(patrol)
+	tick := time.NewTicker(followEvery)
 	defer tick.Stop()
 	for {
 		select {

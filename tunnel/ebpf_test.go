@@ -349,3 +349,47 @@ func TestEBPFOtherInterface(t *testing.T) {
 		t.Errorf("%d packets left by the userspace datapath", n)
 	}
 }
+
+// TestEBPFHeals: the programs are there again after the interface was deleted,
+// and follow our IPv4 address.
+func TestEBPFHeals(t *testing.T) {
+	cfg := tunnel.Config{Datapath: tunnel.DatapathEBPF, Expose: tunnel.ExposeAll}
+	p := tunneltest.NewPair(t, cfg, tunnel.Config{Datapath: tunnel.DatapathUserspace, Expose: tunnel.ExposeAll})
+	whole(t, p, "before")
+	deleteLink(p.EdgeNS, "tun6rd")
+	whole(t, p, "deleted")
+	old := p.Edge.Address()
+	p.EdgeNS.Must(func() error {
+		link, err := netlink.LinkByName("up0")
+		if err != nil {
+			return err
+		}
+		for addr, change := range map[string]func(netlink.Link, *netlink.Addr) error{
+			"203.0.113.5/24": netlink.AddrDel, "203.0.113.6/24": netlink.AddrAdd,
+		} {
+			a, err := netlink.ParseAddr(addr)
+			if err == nil {
+				err = change(link, a)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		dst := &net.IPNet{IP: net.IPv4zero, Mask: net.CIDRMask(0, 32)}
+		return netlink.RouteReplace(&netlink.Route{Dst: dst, Gw: net.IPv4(203, 0, 113, 1)})
+	})
+	select {
+	case <-p.Edge.Changes():
+	case <-time.After(healed):
+		t.Fatal("the address did not change")
+	}
+	if p.Edge.Address() == old {
+		t.Fatalf("the address is still %v", old)
+	}
+	whole(t, p, "changed")
+	tunneltest.Transfer(t, p.Client, p.EdgeNS, p.Edge.Address(), 4<<20)
+	tunneltest.Transfer(t, p.EdgeNS, p.Client, p.ClientAddr, 4<<20)
+	if n, sent := throughDevice(t, p.EdgeNS, "tun6rd"), p.Edge.Status().Sent.Packets; n > sent/10 {
+		t.Errorf("%d packets of %d came out of the TUN device, past the programs", n, sent)
+	}
+}
