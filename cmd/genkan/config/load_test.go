@@ -1,9 +1,11 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -32,4 +34,36 @@ func mustWrite(tb testing.TB, file, text string) {
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		tb.Fatal(err)
 	}
+}
+
+// FuzzLoad wants a plan or mistakes with places from any text, and that a plan does not differ from itself.
+func FuzzLoad(f *testing.F) {
+	for _, text := range seeds(f) {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, key := range []string{"include", "file", "dir", "cert"} {
+			if strings.Contains(text, key) {
+				return // leads to files of this machine
+			}
+		}
+		file := filepath.Join(t.TempDir(), "f.toml")
+		mustWrite(t, file, text)
+		plan, err := Load(file, Options{})
+		var mistakes Mistakes
+		switch {
+		case err == nil:
+			if diff := plan.Diff(plan); len(diff) > 0 {
+				t.Fatalf("%q differs from itself: %v", text, diff)
+			}
+		case !errors.As(err, &mistakes) || len(mistakes) == 0:
+			t.Fatalf("%q: %v is no list of mistakes", text, err)
+		default:
+			for _, m := range mistakes {
+				if m.Pos.File != file {
+					t.Fatalf("%q: %v has no place", text, m)
+				}
+			}
+		}
+	})
 }

@@ -13,20 +13,8 @@ import (
 // FuzzParse compares the tree with what go-toml's own decoder, which knows nothing of places, makes of the text:
 // what it takes we take, with the same keys and strings, and what it refuses we refuse.
 func FuzzParse(f *testing.F) {
-	files, err := filepath.Glob("testdata/*/*.txtar")
-	if err != nil || len(files) == 0 {
-		f.Fatal("no seeds", err)
-	}
-	for _, file := range files {
-		data, err := os.ReadFile(file)
-		if err != nil {
-			f.Fatal(err)
-		}
-		for _, part := range txtar.Parse(data).Files {
-			if strings.HasSuffix(part.Name, ".toml") {
-				f.Add(string(part.Data))
-			}
-		}
+	for _, text := range seeds(f) {
+		f.Add(text)
 	}
 	f.Add("a.b = 1\n[a]\nc = 2")
 	f.Add("a = {b = [{c = 'd'}]}\r\n[[x]]\n")
@@ -47,6 +35,28 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("%q: we take it, and go-toml says %v", src, err)
 		}
 	})
+}
+
+// seeds are the configurations of the other tests.
+func seeds(tb testing.TB) []string {
+	tb.Helper()
+	files, err := filepath.Glob("testdata/*/*.txtar")
+	if err != nil || len(files) == 0 {
+		tb.Fatal("no seeds", err)
+	}
+	var all []string
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		for _, part := range txtar.Parse(data).Files {
+			if strings.HasSuffix(part.Name, ".toml") {
+				all = append(all, string(part.Data))
+			}
+		}
+	}
+	return all
 }
 
 // checkPlace fails where a mistake points outside of the file.
