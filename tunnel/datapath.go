@@ -67,12 +67,12 @@ func linkParams(name string, s site) string {
 
 // defaultVia is the gateway of the default route. The kernel's sit takes the
 // relay from there, written as an IPv4-compatible address; the others know it.
-func defaultVia(name string, cfg Config) netip.Addr {
-	if name != DatapathKernel || cfg.Kind == Kind6in4 {
+func defaultVia(name string, s site) netip.Addr {
+	if name != DatapathKernel || s.cfg.Kind == Kind6in4 {
 		return netip.Addr{}
 	}
 	var a [16]byte
-	v4 := cfg.Relays[0].As4()
+	v4 := s.place.Gateway.As4()
 	copy(a[12:], v4[:])
 	return netip.AddrFrom16(a)
 }

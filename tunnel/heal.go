@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -60,16 +61,27 @@ func (t *Tunnel) serveUntilBroken(ctx context.Context, events <-chan struct{}) e
 	dp := t.dp
 	t.mu.Unlock()
 	go func() { served <- dp.serve(ctx) }()
+	trouble := make(chan error, 1)
+	var watcher sync.WaitGroup
+	watcher.Go(func() {
+		if err := t.watchRelay(ctx); err != nil {
+			trouble <- err
+		}
+	})
+	defer watcher.Wait()
+	defer cancel()
 	tick := time.NewTicker(patrol)
 	defer tick.Stop()
 	for {
 		select {
 		case err := <-served:
-			cancel()
 			return err
 		case <-events:
 			pause(ctx, settle)
 		case <-tick.C:
+		case err := <-trouble:
+			cancel()
+			return errors.Join(err, <-served)
 		}
 		if err := t.broken(); err != nil && ctx.Err() == nil {
 			cancel()

@@ -20,6 +20,9 @@ type place struct {
 	Broadcasts []netip.Addr // of the uplink's networks
 	Delegated  netip.Prefix
 	Address    netip.Addr
+	Gateway    netip.Addr // the relay in use; only for a 6rd edge
+	// GatewayAnswers: it has sent a packet of ours back to us.
+	GatewayAnswers bool
 }
 
 // find looks where the tunnel stands now.
@@ -120,7 +123,7 @@ func (c Config) checker(p place, mtu int) (*ingress.Checker, error) {
 	case c.Role == RoleRelay:
 		ic.Kind, ic.Domain = ingress.Relay, c.domainOf(p.Local)
 	default:
-		ic.Kind, ic.Domain = ingress.Edge, c.domainOf(p.Local)
+		ic.Kind, ic.Domain, ic.Gateway = ingress.Edge, c.domainOf(p.Local), p.Gateway
 	}
 	check, err := ingress.New(ic)
 	if err != nil {

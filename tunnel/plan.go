@@ -56,7 +56,7 @@ func (s site) steps(datapath string) ([]step, error) {
 			return nil, err
 		}
 		steps = append(steps, step{Op: opRoute, Link: name, Dst: netip.PrefixFrom(netip.IPv6Unspecified(), 0),
-			Via: defaultVia(datapath, c), Metric: metric})
+			Via: defaultVia(datapath, s), Metric: metric})
 	}
 	return steps, nil
 }

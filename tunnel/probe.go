@@ -59,7 +59,7 @@ func (c Config) autoMTU(ctx context.Context, p place) (int, error) {
 	case c.Role == RoleRelay:
 		return minMTU, nil
 	case c.Kind == Kind6RD:
-		towards = c.Relays[0]
+		towards = p.Gateway
 	}
 	res, err := p.probe(ctx, towards, probeSizes(p.UplinkMTU))
 	if err != nil {
@@ -87,7 +87,7 @@ func probeSizes(uplink int) []int {
 }
 
 // probe tries the sizes, largest first, through a relay.
-func (p place) probe(ctx context.Context, relay netip.Addr, sizes []int) (ProbeResult, error) {
+func (p *place) probe(ctx context.Context, relay netip.Addr, sizes []int) (ProbeResult, error) {
 	res := ProbeResult{Relay: relay}
 	doing := fmt.Sprintf("probe relay %s", relay)
 	send, receive, err := openProbe(p.Local, relay)

@@ -16,6 +16,7 @@ type Status struct {
 	Delegated netip.Prefix `json:"delegated"`
 	Address   netip.Addr   `json:"address"`
 	Relays    []netip.Addr `json:"relays"`
+	Relay     netip.Addr   `json:"relay,omitzero"` // the one in use; only for a 6rd edge
 	MTU       int          `json:"mtu"`
 	Expose    string       `json:"expose"`
 	Filter    string       `json:"filter"` // "stateful", "stateless" (no conntrack here) or "none"

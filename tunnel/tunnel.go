@@ -149,6 +149,9 @@ func (c Config) survey(ctx context.Context) (site, error) {
 	if err != nil {
 		return site{}, err
 	}
+	if err = c.chooseRelay(ctx, &p); err != nil {
+		return site{}, err
+	}
 	s := site{cfg: c, place: p, mtu: c.MTU}
 	if c.MTU == MTUAuto {
 		if s.mtu, err = c.autoMTU(ctx, p); err != nil {
@@ -284,7 +287,7 @@ func (t *Tunnel) Status() Status {
 		Interface: t.cfg.Interface, Kind: t.cfg.Kind, Role: t.cfg.Role,
 		Datapath: t.name, Fallback: slices.Clone(t.fallback),
 		Local: t.site.place.Local, Delegated: t.site.place.Delegated, Address: t.site.place.Address,
-		Relays: slices.Clone(t.cfg.Relays), MTU: t.site.mtu, Expose: t.cfg.Expose, Filter: "none",
+		Relays: slices.Clone(t.cfg.Relays), Relay: t.site.place.Gateway, MTU: t.site.mtu, Expose: t.cfg.Expose, Filter: "none",
 		Ports: slices.Clone(t.ports), Since: t.state.Since, Remade: t.remade, Drops: maps.Clone(t.past),
 	}
 	if t.closed {
