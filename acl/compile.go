@@ -96,6 +96,7 @@ func parseRule(text RuleText, env *Env) (r rule, g *gate, errs []error) {
 		if len(words) == 0 {
 			words = []string{"all"}
 		}
+		g.targets = strings.Join(words, " ")
 	}
 	if len(words) == 0 {
 		return r, nil, []error{fail("", "no target; write \"%s all\", or an address, prefix or list", v)}
@@ -122,11 +123,11 @@ func parseVerb(words []string) (verb, error) {
 }
 
 // dropTiers takes implied tiers away where the operator has set that length
-// by a gate of his own, with the same span of time.
+// by a gate of his own, with the same span of time and for the same clients.
 func (p *Policy) dropTiers() {
 	for _, g := range p.gates {
 		for _, other := range p.gates {
-			if g != other && g.window == other.window {
+			if g != other && g.window == other.window && (other.targets == "all" || other.targets == g.targets) {
 				g.dropTier(other.length)
 			}
 		}

@@ -28,14 +28,15 @@ func NewLimits(maxKeys int) *Limits {
 
 // A gate is "limit N/T" (window > 0) or "conns N".
 type gate struct {
-	id     uint64
-	n      int
-	window time.Duration
-	length int     // of the IPv6 key
-	tiers  [2]tier // on top of it
-	sixrd  SixRD
-	limits *Limits
-	refuse string // why, when over the bound
+	id      uint64
+	n       int
+	window  time.Duration
+	length  int     // of the IPv6 key
+	tiers   [2]tier // on top of it
+	targets string  // as written
+	sixrd   SixRD
+	limits  *Limits
+	refuse  string // why, when over the bound
 }
 
 // A tier bounds what an owner of many keys can do.

@@ -88,6 +88,8 @@ func TestTiers(t *testing.T) {
 		{[]string{"limit 3/30s", "limit 50/30s per /48", "allow all"}, 24, 50},
 		{[]string{"limit 3/30s", "limit 50/1h per /48", "allow all"}, 24, 50},
 		{[]string{"limit 3/30s", "limit 500/30s per /48", "allow all"}, 24, 500},
+		{[]string{"limit 3/30s", "limit 500/30s per /48 fe80::/10", "allow all"}, 24, 96}, // for others
+		{[]string{"limit 3/30s ipv6", "limit 500/30s per /48 ipv6", "allow all"}, 24, 500},
 		{[]string{"limit 3/30s", "limit 500/30s per /56", "limit 500/30s per /48", "allow all"}, 500, 500},
 		{[]string{"conns 3", "allow all"}, 24, 96},
 	} {

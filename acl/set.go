@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"net/netip"
-	"slices"
 )
 
 // A Set is an immutable set of addresses, made of prefixes and ranges by a
@@ -32,15 +31,15 @@ func (s *Set) has(k key) bool {
 	case s == nil:
 		return false
 	case k.is4:
-		return s.fam4 || len(s.v4.at) > 0 && s.v4.contains(k.u128)
+		return s.fam4 || s.v4.len() > 0 && s.v4.contains(k.u128)
 	}
-	return s.fam6 || len(s.v6.at) > 0 && s.v6.contains(k.u128)
+	return s.fam6 || s.v6.len() > 0 && s.v6.contains(k.u128)
 }
 
 // containsInside is Contains for an IPv4 address found inside an IPv6 one:
 // 0.0.0.0/0 is the family and does not match it.
 func (s *Set) containsInside(v4 uint32) bool {
-	return s != nil && len(s.v4.at) > 0 && s.v4.contains(u128{0, uint64(v4)})
+	return s != nil && s.v4.len() > 0 && s.v4.contains(u128{0, uint64(v4)})
 }
 
 // Find returns the span that has a: neighbouring and overlapping entries are
@@ -53,12 +52,12 @@ func (s *Set) Find(a Addr) (Range, bool) {
 		return all4, true
 	case a.Is4():
 		i, _ := s.v4.find(key4(a.ip))
-		return s.v4.at[i].range4(), true
+		return s.v4.span(i).range4(), true
 	case s.fam6:
 		return all6, true
 	}
 	i, _ := s.v6.find(key6(a.ip))
-	return s.v6.at[i].range6(), true
+	return s.v6.span(i).range6(), true
 }
 
 // Len returns the number of disjoint spans.
@@ -66,7 +65,7 @@ func (s *Set) Len() int {
 	if s == nil {
 		return 0
 	}
-	n := len(s.v4.at) + len(s.v6.at)
+	n := s.v4.len() + s.v6.len()
 	if s.fam4 {
 		n++
 	}
@@ -85,15 +84,15 @@ func (s *Set) Ranges() []Range {
 	if s.fam4 {
 		out = append(out, all4)
 	} else {
-		for _, sp := range s.v4.at {
-			out = append(out, sp.range4())
+		for i := range s.v4.len() {
+			out = append(out, s.v4.span(i).range4())
 		}
 	}
 	if s.fam6 {
 		return append(out, all6)
 	}
-	for _, sp := range s.v6.at {
-		out = append(out, sp.range6())
+	for i := range s.v6.len() {
+		out = append(out, s.v6.span(i).range6())
 	}
 	return out
 }
@@ -117,10 +116,10 @@ func (s *Set) Overlap(r Range) (Range, bool) {
 		t, of = &s.v6, span.range6
 	}
 	i, ok := t.find(keyOf(r.Last).u128)
-	if !ok || t.at[i].first.less(keyOf(r.First).u128) {
+	if !ok || t.span(i).first.less(keyOf(r.First).u128) {
 		return Range{}, false
 	}
-	span := of(t.at[i])
+	span := of(t.span(i))
 	return Range{span.First, lesser(span.Last, r.Last)}, true
 }
 
@@ -236,97 +235,4 @@ func addr6(v u128) Addr {
 	binary.BigEndian.PutUint64(b[:8], v.hi)
 	binary.BigEndian.PutUint64(b[8:], v.lo)
 	return Addr{netip.AddrFrom16(b)}
-}
-
-// spans are disjoint, not adjacent, and sorted. Above a few dozen, slots cuts
-// the search short: slot i holds the number of spans whose first is below
-// base + i<<shift, in the 64 bits that the family uses for it.
-type spans struct {
-	at    []span
-	slots []uint32
-	base  uint64
-	shift uint8
-	wide  bool // IPv6: slots cut by the upper 64 bits
-}
-
-// build sorts and merges what it is given, in place.
-func build(in []span, width int) spans {
-	slices.SortFunc(in, func(a, b span) int { return a.first.compare(b.first) })
-	out := in[:0]
-	for _, s := range in {
-		if n := len(out); n > 0 && !out[n-1].last.next().less(s.first) && out[n-1].last.next() != (u128{}) {
-			if out[n-1].last.less(s.last) {
-				out[n-1].last = s.last
-			}
-			continue
-		}
-		out = append(out, s)
-	}
-	t := spans{at: slices.Clip(out), wide: width == 128}
-	if len(t.at) < cap(in)/2 {
-		t.at = slices.Clone(t.at)
-	}
-	t.index()
-	return t
-}
-
-// cut returns the 64 bits by which slots divide.
-func (t *spans) cut(k u128) uint64 {
-	if t.wide {
-		return k.hi
-	}
-	return k.lo
-}
-
-// index makes about one slot a span.
-func (t *spans) index() {
-	n := len(t.at)
-	if n < 32 {
-		return
-	}
-	t.base = t.cut(t.at[0].first)
-	width := t.cut(t.at[n-1].first) - t.base
-	t.shift = uint8(max(0, bits.Len64(width)-bits.Len(uint(n))))
-	t.slots = make([]uint32, width>>t.shift+2)
-	i := 0
-	for slot := range t.slots {
-		for i < n && (t.cut(t.at[i].first)-t.base)>>t.shift < uint64(slot) {
-			i++
-		}
-		t.slots[slot] = uint32(i)
-	}
-}
-
-func (t *spans) contains(k u128) bool {
-	if len(t.at) == 1 { // most rules
-		s := &t.at[0]
-		return !k.less(s.first) && !s.last.less(k)
-	}
-	i, ok := t.find(k)
-	return ok && !t.at[i].last.less(k)
-}
-
-// find returns the last span whose first is not above k.
-func (t *spans) find(k u128) (int, bool) {
-	lo, hi := 0, len(t.at)
-	if t.slots != nil {
-		c := t.cut(k)
-		if c < t.base {
-			return 0, false
-		}
-		slot := (c - t.base) >> t.shift
-		if slot >= uint64(len(t.slots)-1) {
-			slot = uint64(len(t.slots) - 2)
-		}
-		lo, hi = int(t.slots[slot]), int(t.slots[slot+1])
-	}
-	for lo < hi {
-		mid := int(uint(lo+hi) >> 1)
-		if k.less(t.at[mid].first) {
-			hi = mid
-		} else {
-			lo = mid + 1
-		}
-	}
-	return lo - 1, lo > 0
 }

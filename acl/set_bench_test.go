@@ -3,12 +3,15 @@ package acl
 import (
 	"math/rand/v2"
 	"net/netip"
+	"runtime"
 	"testing"
+
+	"github.com/gaissmai/bart"
 )
 
-// million returns n prefixes, half of each family, with the lengths that
+// somePrefixes returns n prefixes, half of each family, with the lengths that
 // blocklists and routing tables have.
-func million(n int) []Prefix {
+func somePrefixes(n int) []Prefix {
 	r := rand.New(rand.NewPCG(1, 2))
 	out := make([]Prefix, n)
 	for i := range out {
@@ -22,22 +25,67 @@ func million(n int) []Prefix {
 	return out
 }
 
-func BenchmarkSetContainsMillion(b *testing.B) {
-	prefixes := million(1_000_000)
-	var sb SetBuilder
-	for _, p := range prefixes {
-		sb.AddPrefix(p)
+// A Set answers as bart does, inside prefixes, at their edges and beyond.
+func TestSetAgainstBart(t *testing.T) {
+	for _, n := range []int{0, 1, 2, 10, 100, 50_000} {
+		prefixes := somePrefixes(n)
+		set := SetOf(prefixes...)
+		var table bart.Lite
+		for _, p := range prefixes {
+			table.Insert(p.p)
+		}
+		r := rand.New(rand.NewPCG(3, uint64(n)))
+		for range 20_000 {
+			a := addr4(r.Uint32())
+			if n > 0 {
+				around := RangeOf(prefixes[r.IntN(n)])
+				a = []Addr{around.First, around.Last, {around.First.ip.Prev()}, {around.Last.ip.Next()}, addr6(u128{r.Uint64(), r.Uint64()})}[r.IntN(5)]
+			}
+			want := table.Contains(a.ip)
+			if got := set.Contains(a); got != want {
+				t.Fatalf("%d prefixes: contains %v: %v, want %v", n, a, got, want)
+			}
+			if span, ok := set.Find(a); ok != want || ok && !span.Contains(a) {
+				t.Fatalf("%d prefixes: finds %v in %v, %v", n, a, span, ok)
+			}
+		}
 	}
-	s := sb.Build()
-	asks := make([]Addr, 1<<14)
+}
+
+// BenchmarkSetMillion and BenchmarkBartMillion are the lookup in a list of a
+// million prefixes, each time another one. MB is what the table holds.
+func BenchmarkSetMillion(b *testing.B) {
+	benchmarkMillion(b, func(prefixes []Prefix) func(Addr) bool { return SetOf(prefixes...).Contains })
+}
+
+func BenchmarkBartMillion(b *testing.B) {
+	benchmarkMillion(b, func(prefixes []Prefix) func(Addr) bool {
+		var table bart.Lite
+		for _, p := range prefixes {
+			table.Insert(p.p)
+		}
+		return func(a Addr) bool { return table.Contains(a.ip) }
+	})
+}
+
+func benchmarkMillion(b *testing.B, build func([]Prefix) func(Addr) bool) {
+	prefixes := somePrefixes(1_000_000)
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	contains := build(prefixes)
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	asks := make([]Addr, 1<<17)
 	for i := range asks {
 		asks[i] = Addr{prefixes[i*61%len(prefixes)].p.Addr()}
 	}
 	b.ReportAllocs()
 	b.ResetTimer()
 	for i := range b.N {
-		if !s.Contains(asks[i&(len(asks)-1)]) {
+		if !contains(asks[i%len(asks)]) {
 			b.Fatal("lost")
 		}
 	}
+	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/1e6, "MB")
 }

@@ -91,16 +91,16 @@ func (m *matcher) has6All() bool { return m.any6 || m.set.fam6 }
 
 // has4 and has6 report whether m means any address of the family.
 func (m *matcher) has4() bool {
-	return m.has4All() || len(m.set.v4.at) > 0 || slices.ContainsFunc(m.lists, func(l *List) bool { return l.Set().has4() })
+	return m.has4All() || m.set.v4.len() > 0 || slices.ContainsFunc(m.lists, func(l *List) bool { return l.Set().has4() })
 }
 
 func (m *matcher) has6() bool {
-	return m.has6All() || len(m.set.v6.at) > 0 || m.inside != nil ||
+	return m.has6All() || m.set.v6.len() > 0 || m.inside != nil ||
 		slices.ContainsFunc(m.lists, func(l *List) bool { return l.Set().has6() })
 }
 
-func (s *Set) has4() bool { return s != nil && (s.fam4 || len(s.v4.at) > 0) }
-func (s *Set) has6() bool { return s != nil && (s.fam6 || len(s.v6.at) > 0) }
+func (s *Set) has4() bool { return s != nil && (s.fam4 || s.v4.len() > 0) }
+func (s *Set) has6() bool { return s != nil && (s.fam6 || s.v6.len() > 0) }
 
 // covers reports whether m takes every client that r means, so far as the
 // rules alone tell: what a list holds may change.

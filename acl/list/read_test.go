@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -63,6 +64,25 @@ func TestReadMistakes(t *testing.T) {
 		_, err := Read(strings.NewReader(row.text), "t.txt", &b)
 		if fmt.Sprint(err) != row.want {
 			t.Errorf("%q:\n got %v\nwant %s", row.text[:min(30, len(row.text))], err, row.want)
+		}
+	}
+}
+
+// A bad entry anywhere refuses the file and is told by its line.
+func TestOneBadLineRefusesTheFile(t *testing.T) {
+	good := []string{"192.0.2.1", "# words", "2001:db8::/32", "", "10.0.0.1-10.0.0.9", "::ffff:198.51.100.0/120"}
+	for _, bad := range []string{"10.0.0.0/33", "2001:db8::/129", "10.0.0.0/", "/8", "10.0.0", "010.0.0.1", "0x0a.0.0.1", "10.0.0.256", "10.0.0.1.2",
+		"10.0.0.0/255.0.0.0", "10.0.0.0/+8", "10.0.0.0/8/8", "10.0.0.9-10.0.0.1", "10.0.0.1-", "10.0.0.1-9", "10.0.0.1-::1", "::ffff:0:0/95", "2001:db8:::1",
+		"2001:db8::12345", "fe80::1%eth0", "[10.0.0.1]", "[2001:db8::1", "10.0.0.1,10.0.0.2", "10.0.0.1 10.0.0.2", "!10.0.0.1", "*", "any", "localhost",
+		"10.0.0.1\x00", "\uff11.2.3.4", "deny", "allow all;", "deny 10.0.0.1 10.0.0.2;"} {
+		for at := range len(good) + 1 {
+			lines := slices.Insert(slices.Clone(good), at, bad)
+			var b acl.SetBuilder
+			_, err := Read(strings.NewReader(strings.Join(lines, "\n")), "t.txt", &b)
+			m, ok := err.(*Mistakes)
+			if !ok || m.Total != 1 || m.Lines[0].Pos != (acl.Pos{File: "t.txt", Line: at + 1}) || m.Lines[0].Msg == "" {
+				t.Errorf("%q as line %d: %v", bad, at+1, err)
+			}
 		}
 	}
 }
