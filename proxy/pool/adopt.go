@@ -15,7 +15,7 @@ func (p *Pool) adopt(entries []*entry) {
 			p.insert(e)
 		}
 	}
-	p.next = min(p.store.reserved, p.size)
+	p.next = min(int(p.store.reserved.Load()), p.size)
 	for index := range p.byIndex {
 		p.next = max(p.next, index+1)
 	}

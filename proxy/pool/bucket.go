@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -24,8 +25,8 @@ type bucket struct {
 	name     string
 	prefix   netip.Prefix
 	addr     func(index int) netip.Addr
-	block    int // addresses reserved at a time
-	reserved int // as on disk; guarded by the Pool's mutex
+	block    int          // addresses reserved at a time
+	reserved atomic.Int64 // as on disk
 }
 
 // A record is a mapping as it is stored, 25 bytes: a 4 or a 6, the client's
@@ -37,8 +38,9 @@ type record struct {
 
 // changes are what one transaction is to write.
 type changes struct {
-	now  map[netip.Addr]record
-	past []pastRecord
+	now     map[netip.Addr]record
+	past    []pastRecord
+	reserve int // zero: as it is
 }
 
 type pastRecord struct {
@@ -57,6 +59,7 @@ const rootName, nowName, pastName, metaName = "pool", "now", "past", "meta"
 
 func (c *changes) merge(fresh *changes) {
 	maps.Copy(c.now, fresh.now)
+	c.reserve = max(c.reserve, fresh.reserve)
 	c.past = append(c.past, fresh.past...)
 	if over := len(c.past) - pastRecords; over > 0 {
 		c.past = c.past[over:]
@@ -88,26 +91,48 @@ func (b *bucket) ended(e *entry) {
 }
 
 // reserve sees to it that no later process takes index for one that nobody had,
-// even if this one is killed before it could write the mapping.
+// even if this one is killed before it could write the mapping. It asks for the
+// next block when half of the present one is given, so that it seldom has to
+// wait for the disk itself.
 func (b *bucket) reserve(index int) {
-	if b == nil || index < b.reserved {
+	if b == nil {
 		return
 	}
-	b.reserveUpTo(index + b.block)
+	written := int(b.reserved.Load())
+	if index >= written {
+		b.reserveUpTo(index + b.block)
+		return
+	}
+	if ahead := written + b.block; index == written-(b.block+1)/2 {
+		b.store.change(b, true, func(c *changes) { c.reserve = max(c.reserve, ahead) })
+	}
 }
 
+// reserveUpTo writes at once that addresses up to index may have been given.
 func (b *bucket) reserveUpTo(index int) {
-	if b == nil || index == b.reserved {
+	if b == nil {
 		return
 	}
-	b.reserved = index
-	b.store.note(b.store.db.Update(func(tx *bbolt.Tx) error {
-		meta, err := b.sub(tx, metaName)
-		if err != nil {
-			return err
-		}
-		return meta.Put([]byte(b.prefix.String()), binary.BigEndian.AppendUint32(nil, uint32(b.reserved)))
-	}))
+	b.store.note(b.store.db.Update(func(tx *bbolt.Tx) error { return b.writeReserved(tx, index) }))
+	// Also when that failed: then there is no more to be had from the disk.
+	b.reserved.Store(int64(index))
+}
+
+// settle writes how far the pool was used: nothing is reserved any more.
+func (b *bucket) settle(next int) {
+	if b == nil {
+		return
+	}
+	b.store.change(b, false, func(c *changes) { c.reserve = 0 })
+	b.reserveUpTo(next)
+}
+
+func (b *bucket) writeReserved(tx *bbolt.Tx, index int) error {
+	meta, err := b.sub(tx, metaName)
+	if err != nil {
+		return err
+	}
+	return meta.Put([]byte(b.prefix.String()), binary.BigEndian.AppendUint32(nil, uint32(index)))
 }
 
 func (b *bucket) sub(tx *bbolt.Tx, name string) (*bbolt.Bucket, error) {
@@ -126,6 +151,12 @@ func (b *bucket) sub(tx *bbolt.Tx, name string) (*bbolt.Bucket, error) {
 func (b *bucket) write(tx *bbolt.Tx, c *changes) error {
 	if err := b.writePast(tx, c.past); err != nil {
 		return err
+	}
+	if c.reserve > int(b.reserved.Load()) {
+		if err := b.writeReserved(tx, c.reserve); err != nil {
+			return err
+		}
+		tx.OnCommit(func() { b.reserved.Store(int64(c.reserve)) })
 	}
 	now, err := b.sub(tx, nowName)
 	if err != nil {
@@ -248,7 +279,7 @@ func (p *Pool) restore() error {
 	err := p.store.store.db.View(func(tx *bbolt.Tx) error {
 		if meta := p.store.read(tx, metaName); meta != nil {
 			if v := meta.Get([]byte(p.store.prefix.String())); len(v) == 4 {
-				p.store.reserved = int(binary.BigEndian.Uint32(v))
+				p.store.reserved.Store(int64(binary.BigEndian.Uint32(v)))
 			}
 		}
 		now := p.store.read(tx, nowName)

@@ -263,7 +263,7 @@ func (p *Pool) remove(e *entry) {
 func (p *Pool) Close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.store.reserveUpTo(p.next)
+	p.store.settle(p.next)
 }
 
 // Probe is the address for this machine's own checks of backends: no client
