@@ -23,7 +23,6 @@ import (
 
 	"github.com/quic-go/quic-go"
 	quichttp "github.com/quic-go/quic-go/http3"
-	h2 "golang.org/x/net/http2"
 
 	"genkan/acl"
 )
@@ -101,16 +100,18 @@ func askTLS(t *testing.T, addr, name string, protos []string) (status int, how, 
 		return 0, "", err.Error()
 	}
 	defer conn.Close()
-	dial := func() (net.Conn, error) { return conn, nil }
-	var rt http.RoundTripper = &http.Transport{DialTLSContext: func(context.Context, string, string) (net.Conn, error) { return dial() }}
-	if conn.ConnectionState().NegotiatedProtocol == "h2" {
-		rt = &h2.Transport{DialTLSContext: func(context.Context, string, string, *tls.Config) (net.Conn, error) { return dial() }}
+	tr := &http.Transport{
+		DialTLSContext: func(context.Context, string, string) (net.Conn, error) { return conn, nil },
+		Protocols:      new(http.Protocols),
 	}
+	defer tr.CloseIdleConnections()
+	tr.Protocols.SetHTTP1(true)
+	tr.Protocols.SetHTTP2(true)
 	r, err := http.NewRequestWithContext(t.Context(), "GET", "https://"+name+"/", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp, err := rt.RoundTrip(r)
+	resp, err := tr.RoundTrip(r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,10 +204,14 @@ func freePort(t *testing.T) int {
 func TestSitePlainHTTP2(t *testing.T) {
 	s := start(t, Config{Sites: []Site{{Name: "a.test", Listen: mustListen(t, "[::1]:0"), To: mustBackend(t, startWeb(t, "b")), Access: acl.AllowAll()}}})
 	addr := s.at(t, "::1")
-	tr := &h2.Transport{AllowHTTP: true, DialTLSContext: func(ctx context.Context, network, _ string, _ *tls.Config) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, network, addr)
-	}}
+	tr := &http.Transport{
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, network, addr)
+		},
+		Protocols: new(http.Protocols),
+	}
 	defer tr.CloseIdleConnections()
+	tr.Protocols.SetUnencryptedHTTP2(true)
 	r, err := http.NewRequestWithContext(t.Context(), "GET", "http://a.test/x", nil)
 	if err != nil {
 		t.Fatal(err)

@@ -35,7 +35,7 @@ type backendConn struct {
 
 func (t *Transport) newConn(conn net.Conn, to Target) *backendConn {
 	c := &backendConn{t: t, target: to}
-	c.wire.init(conn, t.config.Sweeper.Guard(conn))
+	c.wire.init(conn, t.config.Sweeper.Guard(conn, nil))
 	c.abort = c.strike
 	return c
 }

@@ -162,7 +162,9 @@ func (c *Conn) startBody() {
 // exchange has the request answered and reports whether another may follow.
 func (c *Conn) exchange(keep bool) bool {
 	c.wire.release()
+	c.guard.Watch(c.req.Body == nil)
 	resp := c.h.Handle(&c.req)
+	c.guard.Watch(false)
 	if resp.Upgraded != nil {
 		return c.upgrade(resp)
 	}
@@ -187,6 +189,14 @@ func (c *Conn) exchange(keep bool) bool {
 		c.linger()
 	}
 	return keep
+}
+
+// lookForEnd ends the work on a request whose client has gone meanwhile. It
+// is called by the sweeper, while the answer is awaited.
+func (c *Conn) lookForEnd() {
+	if !c.open() {
+		c.req.Abort()
+	}
 }
 
 // reset makes the close that follows visible to the client as an abort: a

@@ -461,6 +461,29 @@ func TestSlowClientIsAnswered408(t *testing.T) {
 	}
 }
 
+// A client that gives up while its request waits ends the work at the backend.
+func TestGoneClientReachesBackend(t *testing.T) {
+	entered, left := make(chan bool, 1), make(chan bool, 1)
+	addr := startHTTP(t, func(w http.ResponseWriter, r *http.Request) {
+		entered <- true
+		<-r.Context().Done()
+		left <- true
+	})
+	f := startFront(t, addr, nil)
+	c := dialClient(t, f.Addr)
+	c.send(t, get)
+	<-entered
+	c.Close()
+	select {
+	case <-left:
+	case <-time.After(patience):
+		t.Error("the backend still works for a client that has gone")
+	}
+	if r := f.result(t); r.Fault != http1.FaultAborted {
+		t.Errorf("logged %+v, want fault %d", r, http1.FaultAborted)
+	}
+}
+
 func TestDrain(t *testing.T) {
 	hold := make(chan bool)
 	addr := startHTTP(t, func(w http.ResponseWriter, r *http.Request) {

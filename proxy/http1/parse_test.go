@@ -23,7 +23,7 @@ func wireOf(t testing.TB, text string) *wire {
 	}()
 	t.Cleanup(func() { a.Close(); b.Close() })
 	w := &wire{}
-	w.init(a, sweep.New().Guard(a))
+	w.init(a, sweep.New().Guard(a, nil))
 	return w
 }
 

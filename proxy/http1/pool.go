@@ -10,11 +10,6 @@ import (
 // connections closes them later than that.
 const freshFor = 2 * time.Second
 
-// surelyOpen is how long after its last use a connection is taken without a
-// look whether it is still open, which costs a system call. Only requests
-// that may be sent twice take that chance.
-const surelyOpen = 500 * time.Millisecond
-
 // A pool keeps backend connections that wait for the next request, the last
 // used first. The zero pool keeps none.
 type pool struct {
@@ -30,18 +25,15 @@ func newPool(maxEach, maxAll int) pool {
 	return pool{maxEach: maxEach, maxAll: maxAll, idle: map[Target][]*backendConn{}}
 }
 
-// get takes a connection that is still open, or returns nil.
+// get takes a connection that is still open, or returns nil. It always looks:
+// bytes that came behind the last answer would be taken for the next.
 func (p *pool) get(t Target, idempotent bool) *backendConn {
 	for {
 		c := p.pop(t)
 		if c == nil {
 			return nil
 		}
-		idle := time.Since(c.idleSince)
-		switch {
-		case idempotent && idle < surelyOpen:
-			return c
-		case (idempotent || idle < freshFor) && c.alive():
+		if (idempotent || time.Since(c.idleSince) < freshFor) && c.alive() {
 			return c
 		}
 		c.close()

@@ -88,7 +88,7 @@ func NewServer(c Config) *Server {
 // what was read from it before, nil for nothing. Serve must be called.
 func (s *Server) NewConn(nc net.Conn, read []byte, from message.Source, h message.Handler) *Conn {
 	c := &Conn{s: s, h: h}
-	c.init(nc, s.config.Sweeper.Guard(nc))
+	c.init(nc, s.config.Sweeper.Guard(nc, c.lookForEnd))
 	c.req.Source = from
 	c.body.conn = c
 	if len(read) > 0 {

@@ -143,7 +143,9 @@ func (w *wire) grow(max int) bool {
 
 // alive reports whether an idle connection is still open and silent: bytes
 // that nobody asked for make it as useless as its end.
-func (w *wire) alive() bool { return w.raw == nil || w.peek() == syscall.EAGAIN }
+func (w *wire) alive() bool {
+	return w.raw == nil || !w.guard.ReadStruck() && w.peek() == syscall.EAGAIN
+}
 
 // open reports whether the other side has neither ended nor reset the
 // connection, as far as we have been told.
@@ -155,15 +157,15 @@ func (w *wire) open() bool {
 	return err == nil || err == syscall.EAGAIN
 }
 
-// peek looks for a byte without waiting: nil, EAGAIN, io.EOF or why not.
+// peek looks for a byte without waiting: nil, EAGAIN, io.EOF or why not. Any
+// goroutine may call it, also while another reads.
 func (w *wire) peek() (err error) {
-	cerr := w.raw.Read(func(fd uintptr) bool {
+	cerr := w.raw.Control(func(fd uintptr) {
 		var b [1]byte
 		n, _, rerr := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 		if err = rerr; err == nil && n == 0 {
 			err = io.EOF
 		}
-		return true
 	})
 	if cerr != nil {
 		return cerr

@@ -58,7 +58,7 @@ type Conn struct {
 
 func newConn(s *Server, nc net.Conn, read []byte, from message.Source, h message.Handler) *Conn {
 	c := &Conn{
-		s: s, h: h, from: from, conn: nc, guard: s.config.Sweeper.Guard(nc),
+		s: s, h: h, from: from, conn: nc, guard: s.config.Sweeper.Guard(nc, nil),
 		streams: map[uint32]*stream{}, sendWin: 65535, initWin: 65535,
 	}
 	c.br = bufio.NewReaderSize(io.MultiReader(bytes.NewReader(read), nc), 2*maxFrame)

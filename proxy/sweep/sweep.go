@@ -72,6 +72,9 @@ func (s *Sweeper) sweep() {
 		if strike(&g.write, now) {
 			g.conn.SetWriteDeadline(past)
 		}
+		if since := g.since.Load(); since > 0 && now-since > int64(Tick) {
+			g.look()
+		}
 	}
 }
 
@@ -90,12 +93,15 @@ type Guard struct {
 	s           *Sweeper
 	conn        net.Conn
 	read, write atomic.Int64 // ns since s.start; 0: none
+	since       atomic.Int64 // of Watch, ns since s.start; 0: not watched
+	look        func()
 	next, prev  *Guard
 }
 
-// Guard begins to watch conn. Release ends it.
-func (s *Sweeper) Guard(conn net.Conn) *Guard {
-	g := &Guard{s: s, conn: conn}
+// Guard begins to watch conn. Release ends it. look, where not nil, is what
+// Watch calls: it must not block.
+func (s *Sweeper) Guard(conn net.Conn, look func()) *Guard {
+	g := &Guard{s: s, conn: conn, look: look}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g.next, g.prev = s.head.next, &s.head
@@ -118,6 +124,16 @@ func (g *Guard) Read(d time.Duration) { g.set(&g.read, d) }
 
 // Write sets how long writing may take from now on; 0 is no bound.
 func (g *Guard) Write(d time.Duration) { g.set(&g.write, d) }
+
+// Watch has look called at every tick until Watch(false), but not within the
+// first: most waits are over before.
+func (g *Guard) Watch(on bool) {
+	if on && g.look != nil {
+		g.since.Store(g.s.now())
+	} else {
+		g.since.Store(0)
+	}
+}
 
 func (g *Guard) set(at *atomic.Int64, d time.Duration) {
 	var due int64

@@ -23,7 +23,7 @@ func TestLateReadFails(t *testing.T) {
 		a, b := net.Pipe()
 		defer a.Close()
 		defer b.Close()
-		g := s.Guard(a)
+		g := s.Guard(a, nil)
 		defer g.Release()
 		begin := time.Now()
 		g.Read(5 * time.Second)
@@ -48,7 +48,7 @@ func TestReadInTimeIsNotStruck(t *testing.T) {
 		a, b := net.Pipe()
 		defer a.Close()
 		defer b.Close()
-		g := s.Guard(a)
+		g := s.Guard(a, nil)
 		defer g.Release()
 		for range 10 {
 			g.Read(time.Second)
