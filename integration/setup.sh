@@ -6,6 +6,7 @@ set -eu
 cd "$(dirname "$0")"
 
 packages='gcc libc6-dev curl iproute2 nftables apache2 openssh-server
+	openssh-client nginx dovecot-imapd dovecot-pop3d postfix
 	qemu-system-x86 xz-utils'
 kernels='bookworm trixie'
 
