@@ -39,8 +39,8 @@ func ParseAddr(s string) (Addr, error) {
 func AddrFrom(ip netip.Addr) Addr { return Addr{ip.WithZone("").Unmap()} }
 
 // IsMapped reports whether ip is spelled ::ffff:a.b.c.d. An IPV6_V6ONLY socket
-// that reports such a peer has received a forged packet (facts: RFC 4942
-// §2.2); the caller refuses it before it makes an Addr of it.
+// that reports such a peer has received a forged packet (RFC 4942 §2.2); the
+// caller refuses it before it makes an Addr of it.
 func IsMapped(ip netip.Addr) bool { return ip.Is4In6() }
 
 // IsValid reports whether a is an address at all.

@@ -8,7 +8,7 @@ import (
 
 // addrMistake explains a text that netip refused as an address. It knows the
 // spellings of inet_aton, which libc, browsers and half of the tools accept,
-// each with its own reading (facts: CVE-2021-29923, CVE-2021-28918).
+// each with its own reading (CVE-2021-29923, CVE-2021-28918).
 func addrMistake(s string) string {
 	if s == "" {
 		return "no address"

@@ -3,6 +3,8 @@ package limit
 import (
 	"math/rand/v2"
 	"runtime"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -143,6 +145,29 @@ func TestFloodResetsNobody(t *testing.T) {
 		if ok, _ := table.Take(3*time.Minute, one(8<<32|i, 3, time.Minute)); !ok {
 			t.Fatalf("key %d refused though all others are dead", i)
 		}
+	}
+}
+
+// Many at once get no more than one by one, at every level.
+func TestParallelTakes(t *testing.T) {
+	table := NewTable(0)
+	var passed atomic.Int64
+	var wg sync.WaitGroup
+	for worker := range 8 {
+		wg.Go(func() {
+			for i := range 1000 {
+				a := one(uint64(worker%2), 100, time.Minute)
+				a.N = 2
+				a.Levels[1] = Level{Key{Hi: 1, Len: 56}, 150}
+				if ok, _ := table.Take(time.Duration(i), a); ok {
+					passed.Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if passed.Load() != 150 {
+		t.Errorf("%d pass, want 150", passed.Load())
 	}
 }
 
