@@ -27,6 +27,8 @@ type Server struct {
 	stats *counters
 	deny  *denyLog
 
+	unreachable unreachable
+
 	entering sync.WaitGroup // arrivals that have to read before they are somebody's
 
 	mu      sync.Mutex // guards the fields below, and lets one Apply at a time
@@ -137,6 +139,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	s.drain()
 	stop()
 	s.pipe.Close()
+	s.unreachable.close()
 	s.state.Load().stop(nil)
 	return s.closePools()
 }

@@ -223,6 +223,7 @@ func (one *session) finish() {
 		f.count.failed.Add(1)
 		why := fmt.Sprintf("backend %s: %s after %s", one.lease.text, err, since(one.began))
 		s.deny.note("no backend", f.kind, f.name, acl.AddrFrom(one.key.client.Addr()), acl.Verdict{Why: why})
+		s.unreachable.tell(one.key.client, netip.AddrPortFrom(one.key.local, one.door.port))
 		return
 	}
 	attrs := []any{

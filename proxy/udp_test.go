@@ -2,12 +2,16 @@ package proxy
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"genkan/acl"
 )
@@ -179,6 +183,28 @@ func TestUDPBackendRefuses(t *testing.T) {
 	s.log.waitFor(t, `msg="no backend"`, "forward=down", "client=127.0.0.1", `why="backend `+gone.LocalAddr().String()+`: port unreachable after `)
 	if st := s.Stats(); st.Services[0].Failed != 1 || st.Backends[0].Failures != 1 {
 		t.Errorf("Stats: %+v", st)
+	}
+}
+
+// The client learns by ICMP that nobody is there.
+func TestUDPUnreachable(t *testing.T) {
+	if os.Geteuid() != 0 {
+		missing(t, "root")
+	}
+	gone, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone.Close()
+	s := start(t, Config{Forwards: []Forward{{
+		Name: "down", Listen: mustListen(t, "udp/127.0.0.1:0", "udp/[::1]:0"), To: mustBackend(t, gone.LocalAddr().String()), Access: acl.AllowAll(),
+	}}})
+	for _, host := range []string{"127.0.0.1", "::1"} {
+		conn := dialUDP(t, s.at(t, host))
+		conn.Write([]byte("x"))
+		if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, unix.ECONNREFUSED) {
+			t.Errorf("%s: %v, want ECONNREFUSED", host, err)
+		}
 	}
 }
 
