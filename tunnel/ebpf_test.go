@@ -393,3 +393,49 @@ func TestEBPFHeals(t *testing.T) {
 		t.Errorf("%d packets of %d came out of the TUN device, past the programs", n, sent)
 	}
 }
+
+// TestPromiscuous: what a promiscuous uplink sees for another Ethernet address
+// is not for us, whatever its IPv4 destination says.
+func TestPromiscuous(t *testing.T) {
+	for _, datapath := range []string{tunnel.DatapathUserspace, tunnel.DatapathEBPF} {
+		t.Run(datapath, func(t *testing.T) {
+			cfg := tunneltest.Configs()["A"]
+			cfg.Datapath = datapath
+			j := tunneltest.NewJudge(t, cfg)
+			j.Front.Must(func() error {
+				link, err := netlink.LinkByName("up0")
+				if err != nil {
+					return err
+				}
+				return netlink.SetPromiscOn(link)
+			})
+			other := tunneltest.NewWire(j.Peer, "peer0", []byte{2, 0, 0, 0, 0, 9})
+			pkt := tunneltest.UDP(cfg.Relays[0], cfg.Local, netip.MustParseAddr("2606:4700::1"), j.Tunnel.Address(), "overheard")
+			other.Send(pkt)
+			if ids := j.Send(t); len(ids) != 0 {
+				t.Errorf("delivered: %v", ids)
+			}
+			if n := j.Tunnel.Status().Received.Packets; n != 1 {
+				t.Errorf("%d packets received, want the last one", n)
+			}
+			if ids := j.Send(t, pkt); len(ids) != 1 {
+				t.Errorf("to our address: %v", ids)
+			}
+		})
+	}
+}
+
+// TestDirectedBroadcast: no packet comes from the broadcast address of the
+// uplink's network, though nobody wrote it there (RFC 4213 §3.6).
+func TestDirectedBroadcast(t *testing.T) {
+	for _, datapath := range []string{tunnel.DatapathUserspace, tunnel.DatapathEBPF} {
+		cfg := tunneltest.Configs()["A"]
+		cfg.Datapath = datapath
+		j := tunneltest.NewJudge(t, cfg)
+		src := netip.MustParseAddr("2001:db8:c000:2ff::1") // embeds it
+		j.Send(t, tunneltest.UDP(netip.MustParseAddr("192.0.2.255"), cfg.Local, src, j.Tunnel.Address(), "broadcast"))
+		if n := j.Tunnel.Status().Drops["outer-martian"]; n != 1 {
+			t.Errorf("%s: %d outer martians", datapath, n)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 
@@ -107,7 +108,26 @@ func (p *place) useLink(link netlink.Link) {
 		if b, ok := netip.AddrFromSlice(a.Broadcast); ok && !b.Unmap().IsUnspecified() {
 			p.Broadcasts = append(p.Broadcasts, b.Unmap())
 		}
+		// An address added without one has it all the same.
+		if b, ok := lastOf(a.IPNet); ok && !slices.Contains(p.Broadcasts, b) {
+			p.Broadcasts = append(p.Broadcasts, b)
+		}
 	}
+}
+
+// lastOf returns the directed broadcast address of an IPv4 network; those of
+// two addresses and of one have none (RFC 3021).
+func lastOf(n *net.IPNet) (netip.Addr, bool) {
+	ones, bits := n.Mask.Size()
+	ip := n.IP.To4()
+	if ip == nil || bits != 32 || ones > 30 {
+		return netip.Addr{}, false
+	}
+	last := [4]byte(ip)
+	for i, m := range n.Mask {
+		last[i] |= ^m
+	}
+	return netip.AddrFrom4(last), true
 }
 
 // checker is the ingress table for c at p.
