@@ -67,6 +67,9 @@ func (f *front) reload(ctx context.Context, dryRun bool) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	if plan.Tunnel != nil && f.plan.Tunnel != nil {
+		plan.Tunnel.Replace = f.plan.Tunnel.Replace // of the command line
+	}
 	diff := f.plan.Diff(plan)
 	switch {
 	case spell(plan.Tunnel) != spell(f.plan.Tunnel):

@@ -11,6 +11,7 @@ import (
 // runCommand is "genkan run": the daemon.
 func runCommand(io streams) *cobra.Command {
 	var file, socket string
+	var replace bool
 	var logs logFlags
 	cmd := &cobra.Command{
 		Use:   "run [-c FILE]",
@@ -28,6 +29,9 @@ SIGTERM and SIGINT let what is open finish and undo everything; a second one end
 			if err != nil {
 				return err
 			}
+			if plan.Tunnel != nil {
+				plan.Tunnel.Replace = replace
+			}
 			return untilSignal(cmd.Context(), log, func(ctx context.Context) error {
 				return (&front{plan: plan, log: log, reloads: true, socket: socket}).serve(ctx)
 			})
@@ -35,6 +39,7 @@ SIGTERM and SIGINT let what is open finish and undo everything; a second one end
 	}
 	configFlag(cmd, &file)
 	cmd.Flags().StringVar(&socket, "socket", runSocket, "answer subcommands at this `SOCKET`")
+	cmd.Flags().BoolVar(&replace, "replace", false, "replace an interface of the tunnel's name, and stand before an IPv6 default route that exists")
 	logs.add(cmd)
 	return cmd
 }

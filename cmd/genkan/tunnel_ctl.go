@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -48,16 +46,16 @@ func tunnelConfirmCommand(streams streams) *cobra.Command {
 }
 
 func tunnelDownCommand(io streams) *cobra.Command {
-	var source tunnelSource
+	var name string
 	cmd := &cobra.Command{
 		Use:   "down [--interface NAME]",
 		Short: "Take back exactly what \"genkan tunnel up\" made",
 		Args:  arguments(0, 0, "[--interface NAME]"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			at := tunnel.Config{Interface: source.quick.Interface}
-			_, err := askTunnel(cmd.Context(), at, http.MethodPost, "/down")
-			if errors.Is(err, errNoTunnel) && stands(at) {
-				err = takeDown(cmd.Context(), &source)
+			cfg := tunnel.Config{Interface: name}
+			_, err := askTunnel(cmd.Context(), cfg, http.MethodPost, "/down")
+			if errors.Is(err, errNoTunnel) {
+				err = takeDown(cfg)
 			}
 			if err == nil {
 				fmt.Fprintln(io.out, "The tunnel is down.")
@@ -65,27 +63,26 @@ func tunnelDownCommand(io streams) *cobra.Command {
 			return err
 		},
 	}
-	source.add(cmd)
+	cmd.Flags().StringVar(&name, "interface", tunnel.DefaultInterface, "the interface's `NAME`")
 	return cmd
 }
 
-// stands reports whether a process that was killed left a tunnel behind.
-func stands(cfg tunnel.Config) bool {
-	_, err := os.Stat(strings.TrimSuffix(controlSocket(cfg), ".sock") + ".json")
-	return err == nil
-}
+// dyingPatience bounds how long a killed process may take to be gone.
+const dyingPatience = 3 * time.Second
 
-// takeDown adopts what a killed process left, by the state file, and takes it back.
-func takeDown(ctx context.Context, source *tunnelSource) error {
-	plan, err := source.plan()
-	if err != nil {
-		return fmt.Errorf("its process is gone, and its parameters are needed to take it down: %w", err)
+// takeDown takes back what a process that was killed has left.
+func takeDown(cfg tunnel.Config) error {
+	found, err := tunnel.TakeDown(cfg)
+	for end := time.Now().Add(dyingPatience); err != nil && time.Now().Before(end); found, err = tunnel.TakeDown(cfg) {
+		time.Sleep(100 * time.Millisecond) // a process that was killed a moment ago still owns it
 	}
-	t, err := tunnel.Up(ctx, *plan.Tunnel)
-	if err != nil {
-		return err
+	if !found && err == nil {
+		return errNoTunnel
 	}
-	return errors.Join(t.Close(), os.Remove(controlSocket(*plan.Tunnel)))
+	if gone := os.Remove(controlSocket(cfg)); !errors.Is(gone, os.ErrNotExist) {
+		err = errors.Join(err, gone)
+	}
+	return err
 }
 
 func tunnelStatusCommand(streams streams) *cobra.Command {

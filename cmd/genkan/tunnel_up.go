@@ -40,7 +40,7 @@ same name and an IPv6 default route that exist already are not touched without -
 			if err := nobodyKeeps(cmd.Context(), plan); err != nil {
 				return err
 			}
-			if err := preview(io.out, plan); err != nil || dryRun {
+			if err := preview(cmd.Context(), io.out, plan); err != nil || dryRun {
 				return err
 			}
 			return startKeeper(cmd.Context(), io.out, plan, source.args(), confirm)
