@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"os"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -139,6 +140,9 @@ func (s site) filterConfig(datapath string, ports []Port) filter.Config {
 	if c.Kind == Kind6RD {
 		fc.Domain = c.Prefix.Masked()
 	}
+	if datapath != DatapathKernel && handles41() {
+		fc.Silent = s.place.Local
+	}
 	if datapath == DatapathKernel {
 		fc.Kernel = &filter.Kernel{Local: s.place.Local, Relays: c.trusted(), Domain: fc.Domain, Rules: s.check.Rules(), MTU: s.mtu}
 	}
@@ -157,6 +161,14 @@ func (c Config) trusted() []netip.Addr {
 	return c.Relays
 }
 
+// handles41 reports whether the kernel has a handler for protocol 41, which a
+// sit device of anybody's brings with it: it answers what no device of its own
+// takes.
+func handles41() bool {
+	_, err := os.Stat("/sys/module/tunnel4")
+	return err == nil
+}
+
 func filterPorts(ports []Port) []filter.Port {
 	out := make([]filter.Port, len(ports))
 	for i, p := range ports {
@@ -171,8 +183,11 @@ func (c Config) filterParams(p place, datapath string) string {
 	if c.Expose == ExposeListeners {
 		what = "lets in our listeners' ports, ICMPv6 errors and echo, and replies"
 	}
-	if datapath == DatapathKernel {
+	switch {
+	case datapath == DatapathKernel:
 		return fmt.Sprintf("%s; checks in front of sit for %s", what, p.Local)
+	case handles41():
+		return fmt.Sprintf("%s; sends no port unreachable for %s", what, p.Local)
 	}
 	return what
 }

@@ -104,6 +104,16 @@ func (b *builder) replies(c *nftables.Chain) {
 	}
 }
 
+// silent keeps the kernel from telling our peers that nobody is here.
+func (b *builder) silent() {
+	c := b.chain("silent", nftables.ChainHookOutput, nftables.ChainPriorityFilter)
+	const quoted = 8 // behind the ICMP header
+	b.rule(c, "", l4(unix.IPPROTO_ICMP),
+		[]expr.Any{load(expr.PayloadBaseTransportHeader, 0, 2), compare(expr.CmpOpEq, []byte{3, 3})},
+		[]expr.Any{load(expr.PayloadBaseTransportHeader, quoted+9, 1), compare(expr.CmpOpEq, []byte{unix.IPPROTO_IPV6})},
+		prefix(expr.PayloadBaseTransportHeader, quoted+dst4, expr.CmpOpEq, netip.PrefixFrom(b.cfg.Silent, 32)), drop())
+}
+
 // outside drops what the kernel's sit would take in (facts: it asks nobody
 // whether a packet from outside of the 6rd domain came by a relay).
 func (b *builder) outside() {

@@ -1,6 +1,6 @@
 // Package filter is the tunnel's part in the host's firewall: one nftables
 // table of our own for IPv6, and one for IPv4 where the kernel's sit device
-// decapsulates. Nobody else's table is read or written.
+// decapsulates, or would answer in our place. Nobody else's table is read or written.
 //
 //	table ip6 genkan_tun6rd {
 //		set tcp { … }  set udp { … }       # the listeners' ports
@@ -12,6 +12,7 @@
 //	}
 //	table ip genkan_tun6rd {
 //		chain outside { prerouting raw }   # sit only: the checks on the outer packet
+//		chain silent  { output filter }    # not sit, where its modules are: no "port unreachable" to our peers
 //	}
 //
 // Every rule that drops carries the reason's name as its comment and a counter.

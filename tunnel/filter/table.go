@@ -31,6 +31,10 @@ type Config struct {
 	Ports []Port
 	// Forward lets packets through to other interfaces: a relay does.
 	Forward bool
+	// Silent is our IPv4 address where the kernel's protocol-41 handler, which
+	// has no device of ours, says "port unreachable" to whom we serve. Zero: it
+	// does not.
+	Silent netip.Addr
 	// Kernel holds the checks that the kernel's sit device does not make
 	// itself; nil for the datapaths that make all of them.
 	Kernel *Kernel
@@ -120,9 +124,14 @@ func apply(cfg Config, has features) (*Filter, error) {
 			b.forward()
 		}
 	}
-	if cfg.Kernel != nil {
+	if cfg.Kernel != nil || cfg.Silent.IsValid() {
 		b.replaceTable(nftables.TableFamilyIPv4, f.name)
+	}
+	if cfg.Kernel != nil {
 		b.outside()
+	}
+	if cfg.Silent.IsValid() {
+		b.silent()
 	}
 	return f, conn.Flush()
 }

@@ -135,10 +135,23 @@ func (r *reporter) run() error {
 	}
 }
 
+// Type and codes of ICMPv4 (RFC 792).
+const (
+	unreachable         = 3
+	protocolUnreachable = 2
+	portUnreachable     = 3
+)
+
 func (r *reporter) report(pkt []byte, now time.Time) {
 	rep, reason := icmp.Parse(pkt, r.local)
 	if reason != ingress.Pass {
 		r.count.Reasons[reason].Add(1)
+		return
+	}
+	if rep.Type == unreachable && (rep.Code == protocolUnreachable || rep.Code == portUnreachable) {
+		// A Linux host with a userspace tunnel end and the module tunnel4 says so
+		// about every packet, and takes it nevertheless.
+		r.count.Reasons[ingress.ICMPIgnored].Add(1)
 		return
 	}
 	answer, reason := r.tell.Answer(r.out[vnetLen:vnetLen], rep, now)
