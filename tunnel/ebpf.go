@@ -53,7 +53,7 @@ func (e *ebpf) open(s site) error {
 		}
 	}
 	cfg := bpf.Config{
-		Check: s.check, TTL: s.cfg.TTL, Anycast: s.cfg.Anycast,
+		Check: s.check, TTL: s.cfg.TTL, Anycast: s.cfg.Anycast, MTU: s.mtu,
 		TUN: tun.Attrs().Index, Uplink: uplink.Attrs().Index, LinkHeader: ethernetHeader,
 		PinDir: s.pinDir(),
 	}

@@ -20,6 +20,7 @@ type Config struct {
 	TTL     int              // of the outer packets, 1 to 255
 	Anycast bool             // our IPv4 address is one of several relays': always set DF
 
+	MTU        int // of the TUN device, for the MSS of TCP
 	TUN        int // index of the TUN device
 	Uplink     int // index of the interface that packets leave and come by
 	LinkHeader int // bytes of its link header; 14 for Ethernet
@@ -31,6 +32,10 @@ type Config struct {
 	// PinDir is a directory of our own in a bpffs, made when missing, in which
 	// the programs outlive this process. "": they end with Close.
 	PinDir string
+
+	// tunHeader is the TUN device's link header, which it has only in tests:
+	// the kernel cannot run a program on a packet without one.
+	tunHeader int
 }
 
 // A Datapath is the two programs, attached. It is not safe for concurrent use,

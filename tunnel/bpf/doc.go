@@ -11,6 +11,10 @@
 // device and judges by the same rules: fragments, options, extension headers,
 // ICMPv6 errors, malformed packets, and what leaves with a wrong source.
 //
+// Neither program fragments, sends errors, or knows path MTUs: encap clears DF up
+// to 1280 bytes, clamps the MSS, and above that the userspace datapath translates
+// what routers say (package icmp), for the sender to heed.
+//
 // Attached by tcx (Linux 6.6) and pinned in a bpffs, they go on forwarding while
 // the daemon restarts.
 package bpf

@@ -37,17 +37,26 @@ func encap(cfg Config, counters int) asm.Instructions {
 		asm.LoadMem(asm.R1, asm.RFP, first+4, asm.Half),
 		asm.HostTo(asm.BE, asm.R1, asm.Half),
 		asm.Add.Imm(asm.R1, innerLen),
-		asm.LoadMem(asm.R2, ctx, skbLen, asm.Word),
-		asm.JGT.Reg(asm.R1, asm.R2, labelNext),
 	)
+	b.length(asm.R2, cfg)
+	b.add(asm.JGT.Reg(asm.R1, asm.R2, labelNext))
 	b.loadCounters(counters)
 	b.hostOrder(srcHi, 4)
 	b.mayLeave(out)
 	b.destination(out)
 	b.byUplink(cfg.Routes)
+	b.clamp(cfg)
 	b.header(cfg, out.Local)
 	b.push(cfg)
 	return b.end()
+}
+
+// length puts the inner packet's length into a register.
+func (b *builder) length(r asm.Register, cfg Config) {
+	b.add(asm.LoadMem(r, ctx, skbLen, asm.Word))
+	if cfg.tunHeader != 0 {
+		b.add(asm.Sub.Imm(r, int32(cfg.tunHeader)))
+	}
 }
 
 // mayLeave drops what goes without an answer. What needs one, or is never
@@ -121,8 +130,8 @@ func (b *builder) header(cfg Config, local uint32) {
 	)
 	half(0, asm.R1)
 
-	b.add( // total length
-		asm.LoadMem(asm.R1, ctx, skbLen, asm.Word),
+	b.length(asm.R1, cfg) // total length
+	b.add(
 		asm.Add.Imm(asm.R1, outerLen),
 		asm.JGT.Imm(asm.R1, 0xffff, labelNext),
 		asm.Add.Reg(asm.R8, asm.R1),
@@ -167,10 +176,8 @@ func (b *builder) fragmentation(cfg Config) {
 			asm.Ja.Label(clear),
 		)
 		b.label(plain)
-		b.add(
-			asm.LoadMem(asm.R1, ctx, skbLen, asm.Word),
-			asm.JGT.Imm(asm.R1, minMTU, set),
-		)
+		b.length(asm.R1, cfg)
+		b.add(asm.JGT.Imm(asm.R1, minMTU, set))
 		b.label(clear)
 		b.add(
 			asm.FnGetPrandomU32.Call(),
@@ -197,8 +204,8 @@ func (b *builder) fragmentation(cfg Config) {
 // kernel finds route and neighbour. What adjust_room refuses has not changed:
 // it comes out of the TUN device for the userspace datapath.
 func (b *builder) push(cfg Config) {
+	b.length(asm.R1, cfg)
 	b.add(
-		asm.LoadMem(asm.R1, ctx, skbLen, asm.Word),
 		asm.StoreMem(asm.RFP, outer-8, asm.R1, asm.DWord),
 
 		asm.Mov.Reg(asm.R1, ctx),
@@ -209,7 +216,7 @@ func (b *builder) push(cfg Config) {
 		asm.JNE.Imm(asm.R0, 0, labelNext),
 
 		asm.Mov.Reg(asm.R1, ctx),
-		asm.Mov.Imm(asm.R2, 0),
+		asm.Mov.Imm(asm.R2, int32(cfg.tunHeader)),
 		asm.Mov.Reg(asm.R3, asm.RFP),
 		asm.Add.Imm(asm.R3, outer),
 		asm.Mov.Imm(asm.R4, outerLen),

@@ -78,7 +78,7 @@ func startRunRoutes(t testing.TB, cfg ingress.Config, routes []Route) *run {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { m.Close() })
-	c := Config{Check: check, TTL: 64, TUN: 1, Uplink: 1, LinkHeader: 14, Routes: routes}
+	c := Config{Check: check, TTL: 64, TUN: 1, Uplink: 1, LinkHeader: 14, Routes: routes, MTU: 1480, tunHeader: 14}
 	load := func(name string, ins asm.Instructions) *ebpf.Program {
 		p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: name, Type: ebpf.SchedCLS, Instructions: ins, License: "Dual MIT/GPL"})
 		if err != nil {
