@@ -1,0 +1,101 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"genkan/cmd/genkan/config"
+)
+
+// formatCommand is "genkan fmt".
+func formatCommand(streams streams) *cobra.Command {
+	var check bool
+	cmd := &cobra.Command{
+		Use:   "fmt [--check] FILE… | -",
+		Short: "Write configuration files in the one usual form",
+		Long: `Fmt writes each file anew in the usual form, and its name where that changed it; with - it goes from standard
+input to standard output. Comments and values stay. With --check it changes nothing, and the exit status is 1
+where something would change.`,
+		Args: arguments(1, -1, "FILE…"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) == 1 && args[0] == "-" {
+				return formatStream(streams)
+			}
+			changed := false
+			for _, file := range args {
+				differs, err := formatFile(file, check)
+				if err != nil {
+					return err
+				}
+				if differs {
+					changed = true
+					fmt.Fprintln(streams.out, file)
+				}
+			}
+			if check && changed {
+				return exit(1)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&check, "check", false, "only name the files that would change")
+	return cmd
+}
+
+// largestInput bounds what is read from standard input.
+const largestInput = 16 << 20
+
+func formatStream(streams streams) error {
+	src, err := io.ReadAll(io.LimitReader(streams.in, largestInput))
+	if err != nil {
+		return err
+	}
+	out, err := config.Format("standard input", src)
+	if err != nil {
+		return err
+	}
+	_, err = streams.out.Write(out)
+	return err
+}
+
+func formatFile(file string, check bool) (differs bool, err error) {
+	src, err := os.ReadFile(file)
+	if err != nil {
+		return false, err
+	}
+	out, err := config.Format(file, src)
+	if err != nil || bytes.Equal(src, out) || check {
+		return !bytes.Equal(src, out), err
+	}
+	return true, replaceFile(file, out)
+}
+
+// replaceFile puts new content in the place of a file's, all or nothing, with its mode.
+func replaceFile(file string, text []byte) error {
+	info, err := os.Stat(file)
+	if err != nil {
+		return err
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(file), ".genkan-*")
+	if err != nil {
+		return err
+	}
+	_, err = tmp.Write(text)
+	for _, step := range []func() error{func() error { return tmp.Chmod(info.Mode()) }, tmp.Sync, tmp.Close} {
+		if e := step(); err == nil {
+			err = e
+		}
+	}
+	if err == nil {
+		err = os.Rename(tmp.Name(), file)
+	}
+	if err != nil {
+		os.Remove(tmp.Name())
+	}
+	return err
+}

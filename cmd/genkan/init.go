@@ -1,0 +1,211 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"genkan/cmd/genkan/config"
+)
+
+// initCommand is "genkan init": a first configuration from what is found on this host.
+func initCommand(io streams) *cobra.Command {
+	var prefix string
+	var relays []string
+	cmd := &cobra.Command{
+		Use:   "init [FILE | -]",
+		Short: "Write a first configuration from what is found on this host",
+		Long: `Init looks for this host's IPv4 address and for servers that listen on IPv4 only, and writes a commented
+configuration that puts Genkan before them, to FILE (` + configFile + ` without one) or, with -, to standard
+output. A file that exists is not touched.`,
+		Args: arguments(0, 1, "[FILE]"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			text, err := firstConfig(look(), prefix, relays)
+			if err != nil {
+				return err
+			}
+			file := configFile
+			if len(args) == 1 {
+				file = args[0]
+			}
+			if file == "-" {
+				_, err := io.out.Write(text)
+				return err
+			}
+			if err := writeNew(file, text); err != nil {
+				return err
+			}
+			fmt.Fprintf(io.out, "%s is written; look at it, then write genkan check -c %s\n", file, file)
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&prefix, "prefix", "", "the provider's 6rd `PREFIX`")
+	cmd.Flags().StringArrayVar(&relays, "relay", nil, "the provider's border relay, an `IPV4` address; may be repeated")
+	return cmd
+}
+
+// writeNew writes a file that must not exist.
+func writeNew(file string, text []byte) error {
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s exists and is not touched; name another file", file)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	return errors.Join(err, f.Close())
+}
+
+// A hostLook is what was found on this host.
+type hostLook struct {
+	local   netip.Addr // our IPv4 address towards the Internet; zero: none
+	servers []netip.AddrPort
+	native  bool // there is an IPv6 default route
+}
+
+// look looks at this host. It sends nothing.
+func look() hostLook {
+	h := hostLook{native: defaultRoute6() != "", servers: servers4()}
+	c, err := net.Dial("udp4", "192.0.2.1:9") // any address of the Internet: connecting a UDP socket sends nothing
+	if err != nil {
+		return h
+	}
+	defer c.Close()
+	if at, err := netip.ParseAddrPort(c.LocalAddr().String()); err == nil {
+		h.local = at.Addr()
+	}
+	return h
+}
+
+// servers4 are the TCP ports that listen on IPv4 and not on IPv6.
+func servers4() []netip.AddrPort {
+	also := listeners6()
+	text, err := os.ReadFile("/proc/net/tcp")
+	if err != nil {
+		return nil
+	}
+	var all []netip.AddrPort
+	seen := make(map[uint16]bool)
+	for _, line := range strings.Split(string(text), "\n") {
+		words := strings.Fields(line)
+		if len(words) < 4 || words[3] != "0A" {
+			continue
+		}
+		at, ok := procAddr4(words[1])
+		if !ok || seen[at.Port()] || slices.Contains(also, "tcp/"+strconv.Itoa(int(at.Port()))) {
+			continue
+		}
+		seen[at.Port()] = true
+		all = append(all, at)
+	}
+	return all
+}
+
+// procAddr4 reads "0100007F:0050" of /proc/net/tcp: four bytes in the machine's order, here little-endian, and a port.
+func procAddr4(s string) (netip.AddrPort, bool) {
+	host, port, _ := strings.Cut(s, ":")
+	ip, err := strconv.ParseUint(host, 16, 32)
+	n, err2 := strconv.ParseUint(port, 16, 16)
+	if err != nil || err2 != nil || len(host) != 8 {
+		return netip.AddrPort{}, false
+	}
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{byte(ip), byte(ip >> 8), byte(ip >> 16), byte(ip >> 24)}), uint16(n)), true
+}
+
+// defaultRoute6 is the interface of the IPv6 default route, "" without one.
+func defaultRoute6() string {
+	text, err := os.ReadFile("/proc/net/ipv6_route")
+	if err != nil {
+		return "" // no IPv6 in this kernel
+	}
+	for _, line := range strings.Split(string(text), "\n") {
+		words := strings.Fields(line)
+		if len(words) < 10 || strings.Trim(words[0], "0") != "" || words[1] != "00" || words[9] == "lo" {
+			continue
+		}
+		return words[9]
+	}
+	return ""
+}
+
+// firstConfig writes the configuration and proves that it holds.
+func firstConfig(h hostLook, prefix string, relays []string) ([]byte, error) {
+	var b strings.Builder
+	b.WriteString("# Genkan's configuration; genkan check tells every mistake in it, with its place and the fix.\n\n")
+	on := "tunnel"
+	switch {
+	case prefix != "":
+		relay := make([]string, len(relays))
+		for i, r := range relays {
+			relay[i] = strconv.Quote(r)
+		}
+		fmt.Fprintf(&b, "[tunnel]\nprefix = %q # the provider's 6rd prefix\nrelays = [%s] # its border relays\n", prefix, strings.Join(relay, ", "))
+	case h.native:
+		on = ""
+		b.WriteString("# This host has an IPv6 default route already, so there is no [tunnel] here.\n")
+	default:
+		on = ""
+		b.WriteString("# This host has no IPv6. Where your provider has 6rd (RFC 5969), write its prefix and relays, take the # away,\n" +
+			"# and write \"tunnel:PORT\" in the listen lines below:\n#\n# [tunnel]\n# prefix = \"2001:db8::/32\"\n# relays = [\"192.0.2.1\"]\n")
+	}
+	if h.local.IsValid() && on != "" {
+		fmt.Fprintf(&b, "# local = %q # found: our IPv4 address\n", h.local)
+	}
+	for _, s := range h.servers {
+		writeForward(&b, s, on)
+	}
+	if len(h.servers) == 0 {
+		b.WriteString("\n# No server here listens on IPv4 only. This one would stand before a web server elsewhere:\n")
+		writeForward(&b, netip.MustParseAddrPort("192.0.2.10:80"), on)
+	}
+	text, err := config.Format("genkan init", []byte(b.String()))
+	if err != nil {
+		return nil, err
+	}
+	return text, proves(text)
+}
+
+// writeForward puts one server behind a forward.
+func writeForward(b *strings.Builder, s netip.AddrPort, on string) {
+	listen := fmt.Sprintf("%s:%d", on, s.Port())
+	if on == "" {
+		listen = fmt.Sprintf("[::]:%d", s.Port())
+	}
+	to := s
+	if s.Addr().IsUnspecified() {
+		to = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), s.Port())
+	}
+	fmt.Fprintf(b, "\n[forward.port%d]\nlisten = %q\nto = %q\naccess = [\"limit 30/10s\", \"allow all\"]\n", s.Port(), listen, to)
+	switch s.Port() {
+	case 25, 53, 465, 587:
+		b.WriteString("announce = [\"proxy-v2\"] # else all clients look like this host, which the server trusts: an open relay\n")
+	}
+}
+
+// proves checks a text as "genkan check" does.
+func proves(text []byte) error {
+	dir, err := os.MkdirTemp("", "genkan-init-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	file := filepath.Join(dir, "genkan.toml")
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		return err
+	}
+	_, err = config.Load(file, config.Options{})
+	return err
+}

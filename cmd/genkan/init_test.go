@@ -1,0 +1,56 @@
+package main
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func TestFirstConfig(t *testing.T) {
+	h := hostLook{
+		local:   netip.MustParseAddr("203.0.113.5"),
+		servers: []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:80"), netip.MustParseAddrPort("10.0.0.1:25")},
+	}
+	const want = `# Genkan's configuration; genkan check tells every mistake in it, with its place and the fix.
+
+[tunnel]
+prefix = "2001:e41::/32" # the provider's 6rd prefix
+relays = ["61.211.224.125"] # its border relays
+# local = "203.0.113.5" # found: our IPv4 address
+
+[forward.port80]
+listen = "tunnel:80"
+to     = "127.0.0.1:80"
+access = ["limit 30/10s", "allow all"]
+
+[forward.port25]
+listen   = "tunnel:25"
+to       = "10.0.0.1:25"
+access   = ["limit 30/10s", "allow all"]
+announce = ["proxy-v2"] # else all clients look like this host, which the server trusts: an open relay
+`
+	got, err := firstConfig(h, "2001:e41::/32", []string{"61.211.224.125"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != want {
+		t.Errorf("got:\n%s\nwant:\n%s", got, want)
+	}
+}
+
+// What init finds on this machine, whatever it is, makes a configuration that holds.
+func TestInitHere(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "etc", "genkan.toml")
+	if status, _, complaint := genkan("", "init", file); status != 0 {
+		t.Fatal(complaint)
+	}
+	if status, _, complaint := genkan("", "check", "-c", file); status != 0 {
+		text, _ := os.ReadFile(file)
+		t.Fatalf("%s\n%s", complaint, text)
+	}
+	want := "genkan: " + file + " exists and is not touched; name another file\n"
+	if status, _, complaint := genkan("", "init", file); status != 1 || complaint != want {
+		t.Errorf("status %d, %q; want %q", status, complaint, want)
+	}
+}
