@@ -16,14 +16,20 @@ import (
 	"genkan/tunnel"
 )
 
+// hangups delivers SIGHUP where that means a reload. Call it before anybody is told that this front serves: an
+// unhandled SIGHUP ends the process.
+func (f *front) hangups() chan os.Signal {
+	c := make(chan os.Signal, 1)
+	if f.reloads {
+		signal.Notify(c, syscall.SIGHUP)
+	}
+	return c
+}
+
 // watch follows what changes while the front serves, until ctx ends: SIGHUP reads the file again, and the tunnel's
 // listeners move with its address. Signals that come during a reload are one further reload.
-func (f *front) watch(ctx context.Context) {
-	hangups := make(chan os.Signal, 1)
-	if f.reloads {
-		signal.Notify(hangups, syscall.SIGHUP)
-		defer signal.Stop(hangups)
-	}
+func (f *front) watch(ctx context.Context, hangups chan os.Signal) {
+	defer signal.Stop(hangups)
 	var moves <-chan tunnel.Change
 	if f.tunnel != nil {
 		moves = f.tunnel.Changes()

@@ -160,7 +160,8 @@ func (f *front) run(ctx context.Context) error {
 	go f.carry(carrying, stopServing, tunnelEnd)
 	var watching sync.WaitGroup
 	f.lists.follow(serving, f.plan)
-	watching.Go(func() { f.watch(serving) })
+	hangups := f.hangups()
+	watching.Go(func() { f.watch(serving, hangups) })
 	watching.Go(func() { f.lists.serve(serving) })
 	f.notify(daemon.SdNotifyReady)
 	stopping := context.AfterFunc(serving, func() { f.notify(daemon.SdNotifyStopping) })
