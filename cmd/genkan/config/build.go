@@ -65,14 +65,34 @@ func (k *checker) parts(plan *Plan) {
 		all = many.Unwrap()
 	}
 	for _, err := range all {
-		pos, msg := acl.Pos{File: k.c.File}, err.Error()
-		for _, name := range k.serviceNames() {
-			if strings.HasPrefix(msg, fmt.Sprintf("site %q: ", name.S)) || strings.HasPrefix(msg, fmt.Sprintf("forward %q: ", name.S)) {
-				pos = name.Pos
-			}
-		}
-		k.mistake(pos, "%s", msg)
+		k.mistake(k.placeOf(err.Error()), "%s", err)
 	}
+}
+
+// placeOf finds the table that a fault of the proxy begins with, as in `site "x": …`; else it is the file.
+func (k *checker) placeOf(msg string) acl.Pos {
+	says := func(kind string, name Text) bool { return strings.HasPrefix(msg, fmt.Sprintf("%s %q: ", kind, name.S)) }
+	for _, s := range k.c.Sites {
+		if says("site", s.Name) {
+			return s.Name.Pos
+		}
+	}
+	for _, f := range k.c.Forwards {
+		if says("forward", f.Name) {
+			return f.Name.Pos
+		}
+	}
+	for _, l := range k.c.Listeners {
+		if says("listener", l.Listen) {
+			return l.Listen.Pos
+		}
+	}
+	for _, p := range k.c.Pools {
+		if says("pool", p.Name) {
+			return p.Name.Pos
+		}
+	}
+	return acl.Pos{File: k.c.File}
 }
 
 // build checks the values by one another and translates them.
