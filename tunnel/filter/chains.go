@@ -165,8 +165,10 @@ func except(ps []ingress.Pattern) []expr.Any {
 // is either not ours to receive or not another's to send.
 func (b *builder) inside() {
 	k := b.cfg.Kernel
-	c := b.chain("inside", nftables.ChainHookPrerouting, nftables.ChainPriorityRaw)
-	ours := iif(expr.CmpOpEq, b.cfg.Interface)
+	// What comes by other interfaces meets one rule only.
+	c := b.conn.AddChain(&nftables.Chain{Name: "checks", Table: b.table})
+	b.rule(b.chain("inside", nftables.ChainHookPrerouting, nftables.ChainPriorityRaw), "",
+		iif(expr.CmpOpEq, b.cfg.Interface), []expr.Any{&expr.Verdict{Kind: expr.VerdictJump, Chain: c.Name}})
 	for _, r := range k.Rules {
 		if r.When != ingress.Always || len(r.Trusted) > 0 || r.Field != ingress.InnerSrc && r.Field != ingress.InnerDst {
 			continue
@@ -180,29 +182,29 @@ func (b *builder) inside() {
 			not = append(not, pattern(offset, expr.CmpOpNeq, p)...)
 		}
 		for _, p := range r.In {
-			b.rule(c, r.Reason.String(), ours, pattern(offset, expr.CmpOpEq, p), not, drop())
+			b.rule(c, r.Reason.String(), pattern(offset, expr.CmpOpEq, p), not, drop())
 		}
 	}
-	b.insidePayload(c, ours)
+	b.insidePayload(c)
 }
 
 // insidePayload makes the checks on what follows the addresses.
-func (b *builder) insidePayload(c *nftables.Chain, ours []expr.Any) {
+func (b *builder) insidePayload(c *nftables.Chain) {
 	icmp := func(op expr.CmpOp, typ byte) []expr.Any {
 		return []expr.Any{load(expr.PayloadBaseTransportHeader, 0, 1), compare(op, []byte{typ})}
 	}
 	for _, r := range [][2]byte{{130, 137}, {143, 143}, {148, 149}, {151, 153}} { // MLD, ND; MLDv2; SEND; MRD
-		b.rule(c, ingress.NeighborDiscovery.String(), ours, l4(unix.IPPROTO_ICMPV6),
+		b.rule(c, ingress.NeighborDiscovery.String(), l4(unix.IPPROTO_ICMPV6),
 			icmp(expr.CmpOpGte, r[0]), icmp(expr.CmpOpLte, r[1]), drop())
 	}
 	mtu := make([]byte, 4)
 	binary.BigEndian.PutUint32(mtu, uint32(b.cfg.Kernel.MTU))
 	for _, bound := range []expr.Any{compare(expr.CmpOpLt, []byte{0, 0, 5, 0}), compare(expr.CmpOpGt, mtu)} {
-		b.rule(c, ingress.PacketTooBig.String(), ours, l4(unix.IPPROTO_ICMPV6), icmp(expr.CmpOpEq, 2),
+		b.rule(c, ingress.PacketTooBig.String(), l4(unix.IPPROTO_ICMPV6), icmp(expr.CmpOpEq, 2),
 			[]expr.Any{load(expr.PayloadBaseTransportHeader, 4, 4), bound}, drop())
 	}
 	// RFC 5095, RFC 8754: the routing header's segments left.
-	b.rule(c, ingress.RoutingHeader.String(), ours, []expr.Any{
+	b.rule(c, ingress.RoutingHeader.String(), []expr.Any{
 		&expr.Exthdr{DestRegister: 1, Type: unix.IPPROTO_ROUTING, Offset: 3, Len: 1, Op: expr.ExthdrOpIpv6},
 		compare(expr.CmpOpNeq, []byte{0}),
 	}, drop())

@@ -5,7 +5,8 @@
 //	table ip6 genkan_tun6rd {
 //		set tcp { … }  set udp { … }       # the listeners' ports
 //		chain foreign { prerouting raw }   # sources of our 6rd domain that come by another interface
-//		chain inside  { prerouting raw }   # sit only: the ingress table's checks on inner addresses
+//		chain inside  { prerouting raw }   # sit only: jumps to the ingress table's checks on inner addresses
+//		chain checks  { … }
 //		chain track   { prerouting raw }   # listeners' traffic fills no conntrack table
 //		chain expose  { input filter }     # what the tunnel lets in
 //		chain forward { forward filter }   # an edge: nothing new goes through to others
