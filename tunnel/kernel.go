@@ -9,16 +9,32 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"genkan/tunnel/user"
 )
 
 // kernel is Linux' sit device with its 6rd attributes. It checks less than the
 // table of ingress checks asks for; the filter in front of it does the rest.
 type kernel struct {
-	name string
+	name    string
+	reports *user.Reports
 }
 
 func (k *kernel) open(s site) error {
 	k.name = s.cfg.Interface
+	if err := k.openDevice(s); err != nil {
+		return err
+	}
+	if err := k.close(false); err != nil {
+		return err
+	}
+	var err error
+	k.reports, err = user.OpenReports(user.Config{Local: s.place.Local, Address: s.place.Address, Check: s.check})
+	return explain(fmt.Sprintf("sockets for %q", k.name), capRaw, err)
+}
+
+// openDevice makes the device, unless it stands already.
+func (k *kernel) openDevice(s site) error {
 	doing := fmt.Sprintf("create %q", k.name)
 	have, err := readSit(k.name)
 	if err == nil && have == sitOf(s) {
@@ -48,10 +64,7 @@ func (k *kernel) open(s site) error {
 	return explain(doing, capAdmin, errors.Join(err, findErr))
 }
 
-func (k *kernel) serve(ctx context.Context) error {
-	<-ctx.Done()
-	return nil
-}
+func (k *kernel) serve(ctx context.Context) error { return k.reports.Serve(ctx) }
 
 func (k *kernel) count(st *Status) {
 	link, err := netlink.LinkByName(k.name)
@@ -67,10 +80,22 @@ func (k *kernel) count(st *Status) {
 			st.Drops[reason] += n
 		}
 	}
+	if k.reports != nil {
+		for reason, n := range k.reports.Count.Drops() {
+			st.Drops[reason] += n
+		}
+	}
 }
 
-// close: the interface is a step of its own.
-func (k *kernel) close(bool) error { return nil }
+// close: the interface is a step of its own, and stands or falls with that.
+func (k *kernel) close(bool) error {
+	if k.reports == nil {
+		return nil
+	}
+	err := k.reports.Close()
+	k.reports = nil
+	return err
+}
 
 // sitParams are the attributes of a sit device as the kernel tells them.
 type sitParams struct {

@@ -97,7 +97,7 @@ func (l *Link) open(cfg Config) error {
 	if l.rx, err = newReceiver(receive, tun, cfg, &l.dev.Count); err != nil {
 		return err
 	}
-	if l.reports, err = newReporter(listen, tun, cfg, out.paths, &l.dev.Count); err != nil {
+	if l.reports, err = newReporter(listen, func(b []byte) { tun.message(b, &l.dev.Count) }, cfg, out.paths, &l.dev.Count); err != nil {
 		return err
 	}
 	l.tx, err = newSender(l.dev.file, tun, cfg, &l.dev.Count, out)
@@ -119,17 +119,15 @@ func (l *Link) Serve(ctx context.Context) error {
 	if err := l.dev.file.SetReadDeadline(time.Time{}); err != nil {
 		return err
 	}
-	past := time.Unix(1, 0)
-	stop := context.AfterFunc(ctx, func() {
+	var errs [3]error
+	var wg sync.WaitGroup
+	wg.Go(func() { // waited for: a deadline set late would end the next Link
+		<-ctx.Done()
 		_ = l.dev.file.SetReadDeadline(past)
 		for _, s := range l.sockets {
 			_ = s.SetDeadline(past)
 		}
 	})
-	defer stop()
-
-	var errs [3]error
-	var wg sync.WaitGroup
 	for i, run := range [...]func() error{l.rx.run, l.tx.run, l.reports.run} {
 		wg.Go(func() {
 			defer cancel() // a part alone is no tunnel
@@ -142,6 +140,9 @@ func (l *Link) Serve(ctx context.Context) error {
 	wg.Wait()
 	return errors.Join(errs[:]...)
 }
+
+// past is a deadline that wakes whoever waits.
+var past = time.Unix(1, 0)
 
 // Close closes the sockets. Call it after Serve has returned.
 func (l *Link) Close() error {

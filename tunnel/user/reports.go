@@ -89,12 +89,12 @@ func openICMP(local netip.Addr) (*os.File, error) {
 // A reporter hears what routers say about our outer packets, and tells the
 // inner sender in ICMPv6 (RFC 4213 §3.2.2, §3.4).
 type reporter struct {
-	conn  syscall.RawConn
-	tun   tunWriter
-	local [4]byte
-	paths *paths
-	count *Counters
-	tell  icmp.Translator
+	conn    syscall.RawConn
+	deliver func(buf []byte) // a packet behind vnetLen bytes, to the IPv6 stack
+	local   [4]byte
+	paths   *paths
+	count   *Counters
+	tell    icmp.Translator
 
 	buf  [2048]byte
 	out  [vnetLen + 1280]byte
@@ -103,13 +103,13 @@ type reporter struct {
 	read func(fd uintptr) bool
 }
 
-func newReporter(socket *os.File, tun tunWriter, cfg Config, paths *paths, count *Counters) (*reporter, error) {
+func newReporter(socket *os.File, deliver func([]byte), cfg Config, paths *paths, count *Counters) (*reporter, error) {
 	conn, err := socket.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
 	r := &reporter{
-		conn: conn, tun: tun, local: cfg.Local.As4(), paths: paths, count: count,
+		conn: conn, deliver: deliver, local: cfg.Local.As4(), paths: paths, count: count,
 		tell: icmp.Translator{Check: cfg.Check, Source: cfg.Address, Limit: icmp.NewLimiter()},
 	}
 	r.read = func(fd uintptr) bool {
@@ -163,6 +163,6 @@ func (r *reporter) report(pkt []byte, now time.Time) {
 		r.paths.learn(rep.Destination, answer.MTU, now)
 	}
 	if len(answer.Packet) > 0 {
-		r.tun.message(r.out[:vnetLen+len(answer.Packet)], r.count)
+		r.deliver(r.out[:vnetLen+len(answer.Packet)])
 	}
 }
