@@ -31,6 +31,7 @@ type ebpf struct {
 	userspace
 	progs *bpf.Datapath
 	cfg   bpf.Config // the programs' own
+	by    string     // the uplink's name
 	ipv4  *netlink.Handle
 	last  bpf.Counters // of programs that are gone
 }
@@ -73,7 +74,7 @@ func (e *ebpf) open(s site) error {
 	if err != nil {
 		return fmt.Errorf("tunnel: %w", err)
 	}
-	e.cfg = cfg
+	e.cfg, e.by = cfg, uplink.Attrs().Name
 	return nil
 }
 
@@ -121,7 +122,8 @@ func (e *ebpf) serve(ctx context.Context) error {
 	return errors.Join(err, <-followed)
 }
 
-// follow exchanges the programs when the IPv4 routes change.
+// follow exchanges the programs when the IPv4 routes change, or when the uplink
+// is another interface of the same name.
 func (e *ebpf) follow(ctx context.Context) error {
 	tick := time.NewTicker(followEvery)
 	defer tick.Stop()
@@ -131,17 +133,26 @@ func (e *ebpf) follow(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		routes, err := e.routes(e.cfg.Uplink)
-		if errors.Is(err, netlink.ErrDumpInterrupted) || err == nil && slices.Equal(routes, e.cfg.Routes) {
+		uplink, err := e.ipv4.LinkByName(e.by)
+		if err != nil {
+			continue // gone: the tunnel looks for another one, or waits for this
+		}
+		cfg := e.cfg
+		cfg.Uplink = uplink.Attrs().Index
+		cfg.Routes, err = e.routes(cfg.Uplink)
+		if errors.Is(err, netlink.ErrDumpInterrupted) {
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		e.cfg.Routes = routes
-		if err := e.progs.Update(e.cfg); err != nil {
+		if cfg.Uplink == e.cfg.Uplink && slices.Equal(cfg.Routes, e.cfg.Routes) {
+			continue
+		}
+		if err := e.progs.Update(cfg); err != nil {
 			return fmt.Errorf("tunnel: %w", err)
 		}
+		e.cfg = cfg
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 
 	"go.uber.org/goleak"
 
-	"genkan/tunnel"
 	"genkan/tunnel/tunneltest"
 )
 
@@ -16,7 +15,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestVectors(t *testing.T) {
 	rows := tunneltest.LoadVectors(t, "ingress/testdata/tunnel-packets.tsv")
 	for name, cfg := range tunneltest.Configs() {
-		for _, datapath := range []string{tunnel.DatapathUserspace, tunnel.DatapathEBPF} {
+		for _, datapath := range userspaceAndEBPF(t) {
 			t.Run(name+"_"+datapath, func(t *testing.T) {
 				cfg.Datapath = datapath
 				j := tunneltest.NewJudge(t, cfg)
