@@ -44,7 +44,7 @@ func TestSmallHops(t *testing.T) {
 
 // With a tunnel of 1480 the edge learns of the smaller hop by ICMPv4.
 func TestPacketTooBig(t *testing.T) {
-	for _, dp := range []string{tunnel.DatapathKernel} {
+	for _, dp := range datapaths(t) {
 		t.Run(dp, func(t *testing.T) {
 			l := mustLab(t)
 			mustHop(t, l, "relay0", 1400)
