@@ -15,7 +15,7 @@ import (
 type backendConn struct {
 	wire
 	t         *Transport
-	target    Target
+	key       poolKey
 	idleSince time.Time
 
 	req   *message.Request
@@ -33,8 +33,8 @@ type backendConn struct {
 	once    sync.Once
 }
 
-func (t *Transport) newConn(conn net.Conn, to Target) *backendConn {
-	c := &backendConn{t: t, target: to}
+func (t *Transport) newConn(conn net.Conn, key poolKey) *backendConn {
+	c := &backendConn{t: t, key: key}
 	c.wire.init(conn, t.config.Sweeper.Guard(conn, nil))
 	c.abort = c.strike
 	return c
@@ -46,7 +46,14 @@ func (c *backendConn) strike() {
 	c.guard.Strike()
 }
 
+// close closes the connection, where it is an event loop's soon.
 func (c *backendConn) close() {
+	if c.loops == nil || !c.loops.Loop().Post(c.closeNow) {
+		c.closeNow()
+	}
+}
+
+func (c *backendConn) closeNow() {
 	c.once.Do(func() {
 		c.guard.Release()
 		c.conn.Close()
@@ -60,7 +67,7 @@ func (c *backendConn) exchange(r *message.Request, small []byte) (*message.Respo
 	c.bytes, c.keep, c.req = false, true, r
 	c.sender.reset()
 	buf := borrow()
-	out := appendRequest(buf[:0], r, c.target.Addr)
+	out := appendRequest(buf[:0], r, c.key.Addr)
 	streams := r.Length != 0 && small == nil
 	if !streams {
 		out = append(out, small...)
@@ -89,7 +96,7 @@ func (c *backendConn) exchange(r *message.Request, small []byte) (*message.Respo
 
 // fault finds what kind of error ended the exchange.
 func (c *backendConn) fault(err error) *Error {
-	e := &Error{FaultMalformed, c.target.Addr, err}
+	e := &Error{FaultMalformed, c.key.Addr, err}
 	var client *clientError
 	var syntax *RequestError
 	switch {

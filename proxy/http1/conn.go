@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +19,12 @@ type Conn struct {
 	req  message.Request
 	body requestBody
 	idle atomic.Bool // waits for the first byte of a request
+
+	mu     sync.Mutex // guards guard for Cut and Drain, and what follows
+	wasCut bool
+
+	prefaced bool   // the client speaks HTTP/2
+	done     func() // of Start
 
 	// answering guards the order of interim and final answers: a 100 may
 	// come from the goroutine that passes the body on.
@@ -37,26 +42,40 @@ var errQuiet = errors.New("connection ended between requests")
 // when it returns. The caller owns the goroutine.
 func (c *Conn) Serve() {
 	c.s.track(c, true)
-	defer c.s.track(c, false)
-	defer c.end()
-	c.serve()
+	c.serve(true)
+	c.end()
+	c.s.track(c, false)
 }
 
 // Cut ends the connection now, from any goroutine; Serve returns soon.
 func (c *Conn) Cut() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wasCut = true
 	c.guard.Strike()
 	c.req.Abort()
 }
 
-func (c *Conn) serve() {
-	for first := true; ; first = false {
+// endIdle ends the connection where it waits for a request.
+func (c *Conn) endIdle() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.idle.Load() {
+		c.guard.StrikeRead()
+	}
+}
+
+// serve answers request after request.
+func (c *Conn) serve(first bool) {
+	for ; ; first = false {
 		keep, err := c.next(first)
 		if err != nil {
 			c.refuse(err)
 			return
 		}
-		if c.req.Proto == "" {
-			return // another protocol has taken over
+		if c.prefaced {
+			c.s.config.Preface(c.conn, bytes.Clone(c.unread()), c.req.Source, c.h)
+			return
 		}
 		if !c.exchange(keep) {
 			return
@@ -83,7 +102,8 @@ func (c *Conn) next(first bool) (keep bool, err error) {
 	}
 	c.guard.Read(cfg.HeadTimeout)
 	if first && c.unread()[0] == 'P' && cfg.Preface != nil {
-		if took, err := c.tryPreface(); took || err != nil {
+		if c.prefaced, err = c.tryPreface(); c.prefaced || err != nil {
+			c.guard.Read(0)
 			return false, err
 		}
 	}
@@ -99,6 +119,9 @@ func (c *Conn) next(first bool) (keep bool, err error) {
 	if c.req.Proto == "HTTP/1.1" {
 		c.req.Inform = c.inform
 	}
+	if c.loops != nil {
+		c.req.Loop = c.loops.Loop()
+	}
 	c.answered = false
 	return keep, nil
 }
@@ -106,10 +129,7 @@ func (c *Conn) next(first bool) (keep bool, err error) {
 // waitFirst waits for the first byte of a request, without a buffer.
 func (c *Conn) waitFirst(first bool) error {
 	c.wire.release()
-	c.guard.Read(c.s.config.IdleTimeout)
-	if first {
-		c.guard.Read(c.s.config.FirstByte)
-	}
+	c.guard.Read(c.idleTime(first))
 	c.idle.Store(true)
 	if c.s.draining.Load() && !first {
 		c.guard.StrikeRead()
@@ -119,8 +139,16 @@ func (c *Conn) waitFirst(first bool) error {
 	return err
 }
 
-// tryPreface gives the connection away where it begins as HTTP/2 does.
-func (c *Conn) tryPreface() (took bool, err error) {
+// idleTime is how long the client may take to begin a request.
+func (c *Conn) idleTime(first bool) time.Duration {
+	if first {
+		return c.s.config.FirstByte
+	}
+	return c.s.config.IdleTimeout
+}
+
+// tryPreface reports whether the connection begins as HTTP/2 does.
+func (c *Conn) tryPreface() (is bool, err error) {
 	for {
 		got := c.unread()
 		n := min(len(got), len(preface))
@@ -128,15 +156,12 @@ func (c *Conn) tryPreface() (took bool, err error) {
 			return false, nil
 		}
 		if n == len(preface) {
-			break
+			return true, nil
 		}
 		if err := c.fill(); err != nil {
 			return false, err
 		}
 	}
-	c.guard.Read(0)
-	c.s.config.Preface(c.conn, bytes.Clone(c.unread()), c.req.Source, c.h)
-	return true, nil
 }
 
 // startBody makes the body of the request that was just parsed.
@@ -194,6 +219,14 @@ func (c *Conn) exchange(keep bool) bool {
 // lookForEnd ends the work on a request whose client has gone meanwhile. It
 // is called by the sweeper, while the answer is awaited.
 func (c *Conn) lookForEnd() {
+	if c.loops != nil {
+		c.loops.Loop().Post(c.abortGone)
+	} else {
+		c.abortGone()
+	}
+}
+
+func (c *Conn) abortGone() {
 	if !c.open() {
 		c.req.Abort()
 	}
@@ -202,7 +235,7 @@ func (c *Conn) lookForEnd() {
 // reset makes the close that follows visible to the client as an abort: a
 // cut answer must not look whole, also where its end is the connection's.
 func (c *Conn) reset() {
-	if tcp, ok := c.conn.(*net.TCPConn); ok {
+	if tcp, ok := c.conn.(interface{ SetLinger(sec int) error }); ok {
 		tcp.SetLinger(0)
 	}
 }

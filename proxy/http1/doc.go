@@ -28,4 +28,13 @@
 //
 // A connection that waits holds no buffer; every wait is bounded by Config
 // and TransportConfig through package sweep.
+//
+// A plain connection is better served on an event loop (package fiber), which
+// saves a third of the CPU time of small exchanges: then
+//
+//	fc, err := loop.Take(conn)
+//	c := server.NewConn(fc, nil, source, handler)
+//	c.Start(ended)
+//
+// The code is the same; loop.go has what differs.
 package http1

@@ -3,6 +3,8 @@ package http1
 import (
 	"sync"
 	"time"
+
+	"genkan/proxy/fiber"
 )
 
 // freshFor is how long after its last use a connection is taken for a
@@ -16,20 +18,27 @@ type pool struct {
 	maxEach, maxAll int
 
 	mu     sync.Mutex // guards what follows
-	idle   map[Target][]*backendConn
+	idle   map[poolKey][]*backendConn
 	all    int
 	closed bool
 }
 
+// A poolKey is what two requests must have in common to use one connection:
+// one that is an event loop's is used there only.
+type poolKey struct {
+	Target
+	loop *fiber.Loop
+}
+
 func newPool(maxEach, maxAll int) pool {
-	return pool{maxEach: maxEach, maxAll: maxAll, idle: map[Target][]*backendConn{}}
+	return pool{maxEach: maxEach, maxAll: maxAll, idle: map[poolKey][]*backendConn{}}
 }
 
 // get takes a connection that is still open, or returns nil. It always looks:
 // bytes that came behind the last answer would be taken for the next.
-func (p *pool) get(t Target, idempotent bool) *backendConn {
+func (p *pool) get(k poolKey, idempotent bool) *backendConn {
 	for {
-		c := p.pop(t)
+		c := p.pop(k)
 		if c == nil {
 			return nil
 		}
@@ -40,16 +49,16 @@ func (p *pool) get(t Target, idempotent bool) *backendConn {
 	}
 }
 
-func (p *pool) pop(t Target) *backendConn {
+func (p *pool) pop(k poolKey) *backendConn {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	list := p.idle[t]
+	list := p.idle[k]
 	if len(list) == 0 {
 		return nil
 	}
 	c := list[len(list)-1]
 	list[len(list)-1] = nil
-	p.idle[t] = list[:len(list)-1]
+	p.idle[k] = list[:len(list)-1]
 	p.all--
 	return c
 }
@@ -58,8 +67,8 @@ func (p *pool) pop(t Target) *backendConn {
 func (p *pool) put(c *backendConn) {
 	c.idleSince = time.Now()
 	p.mu.Lock()
-	if !p.closed && p.all < p.maxAll && len(p.idle[c.target]) < p.maxEach {
-		p.idle[c.target] = append(p.idle[c.target], c)
+	if !p.closed && p.all < p.maxAll && len(p.idle[c.key]) < p.maxEach {
+		p.idle[c.key] = append(p.idle[c.key], c)
 		p.all++
 		c = nil
 	}
@@ -97,7 +106,7 @@ func (p *pool) expire(since time.Time) {
 func (p *pool) closeAll() {
 	p.mu.Lock()
 	idle := p.idle
-	p.idle, p.all, p.closed = map[Target][]*backendConn{}, 0, true
+	p.idle, p.all, p.closed = map[poolKey][]*backendConn{}, 0, true
 	p.mu.Unlock()
 	for _, list := range idle {
 		for _, c := range list {

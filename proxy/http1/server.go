@@ -85,7 +85,8 @@ func NewServer(c Config) *Server {
 }
 
 // NewConn takes a client's connection, whose requests h will answer. read is
-// what was read from it before, nil for nothing. Serve must be called.
+// what was read from it before, nil for nothing. Serve must be called, or
+// Start where nc is a *fiber.Conn.
 func (s *Server) NewConn(nc net.Conn, read []byte, from message.Source, h message.Handler) *Conn {
 	c := &Conn{s: s, h: h}
 	c.init(nc, s.config.Sweeper.Guard(nc, c.lookForEnd))
@@ -116,9 +117,7 @@ func (s *Server) Drain() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.conns {
-		if c.idle.Load() {
-			c.guard.StrikeRead()
-		}
+		c.endIdle()
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"os"
 	"time"
 
+	"genkan/proxy/fiber"
 	"genkan/proxy/message"
 	"genkan/proxy/sweep"
 )
@@ -136,7 +137,7 @@ func (t *Transport) RoundTrip(r *message.Request, to Target, next Next) (*messag
 	}
 	defer giveBack(small)
 	for {
-		resp, again, err := t.try(r, to, small, t.pool.get(to, r.Idempotent()))
+		resp, again, err := t.try(r, to, small, t.pool.get(poolKey{to, r.Loop}, r.Idempotent()))
 		if again && r.Idempotent() && (r.Length == 0 || small != nil) {
 			resp, _, err = t.try(r, to, small, nil)
 		}
@@ -201,7 +202,7 @@ func (t *Transport) dial(r *message.Request, to Target) (*backendConn, error) {
 	if !r.OnAbort(cancel) {
 		return nil, &Error{FaultAborted, to.Addr, errAborted}
 	}
-	conn, err := t.config.Dial(ctx, to)
+	conn, err := t.connect(ctx, r.Loop, to)
 	if err != nil {
 		fault := FaultDial
 		if errors.Is(ctx.Err(), context.Canceled) {
@@ -209,7 +210,27 @@ func (t *Transport) dial(r *message.Request, to Target) (*backendConn, error) {
 		}
 		return nil, &Error{fault, to.Addr, err}
 	}
-	return t.newConn(conn, to), nil
+	return t.newConn(conn, poolKey{to, r.Loop}), nil
+}
+
+// connect dials; a connection for an event loop becomes one of the loop's.
+func (t *Transport) connect(ctx context.Context, loop *fiber.Loop, to Target) (conn net.Conn, err error) {
+	if loop == nil {
+		return t.config.Dial(ctx, to)
+	}
+	loop.Leave(func() {
+		if conn, err = t.config.Dial(ctx, to); err != nil {
+			return
+		}
+		tcp, ok := conn.(*net.TCPConn)
+		if !ok {
+			conn.Close()
+			err = fmt.Errorf("dialled a %T: want a *net.TCPConn", conn)
+			return
+		}
+		conn, err = loop.Take(tcp)
+	})
+	return conn, err
 }
 
 // isTimeout reports whether a deadline ended the wait.

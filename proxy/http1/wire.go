@@ -6,6 +6,7 @@ import (
 	"sync"
 	"syscall"
 
+	"genkan/proxy/fiber"
 	"genkan/proxy/sweep"
 )
 
@@ -34,6 +35,8 @@ type wire struct {
 	buf   []byte // nil while the wire waits with nothing unread
 	r, w  int    // buf[r:w] is unread
 
+	loops *fiber.Conn // conn itself where it is an event loop's, else nil
+
 	raw    syscall.RawConn // nil where conn is not a TCP socket
 	rawFn  func(fd uintptr) bool
 	rawN   int
@@ -41,7 +44,8 @@ type wire struct {
 }
 
 func (w *wire) init(conn net.Conn, guard *sweep.Guard) {
-	w.conn, w.guard = conn, guard
+	w.conn, w.guard, w.raw = conn, guard, nil
+	w.loops, _ = conn.(*fiber.Conn)
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		if raw, err := tcp.SyscallConn(); err == nil {
 			w.raw, w.rawFn = raw, w.readReady
@@ -72,6 +76,11 @@ func (w *wire) fill() error {
 	}
 	if w.buf == nil && w.raw != nil {
 		return w.fillRaw()
+	}
+	if w.buf == nil && w.loops != nil {
+		if err := w.loops.WaitRead(); err != nil {
+			return err
+		}
 	}
 	if w.buf == nil {
 		w.buf = borrow()
@@ -144,22 +153,26 @@ func (w *wire) grow(max int) bool {
 // alive reports whether an idle connection is still open and silent: bytes
 // that nobody asked for make it as useless as its end.
 func (w *wire) alive() bool {
-	return w.raw == nil || !w.guard.ReadStruck() && w.peek() == syscall.EAGAIN
+	return !w.guard.ReadStruck() && w.peek() == syscall.EAGAIN
 }
 
 // open reports whether the other side has neither ended nor reset the
 // connection, as far as we have been told.
 func (w *wire) open() bool {
-	if w.raw == nil {
-		return true
-	}
 	err := w.peek()
 	return err == nil || err == syscall.EAGAIN
 }
 
 // peek looks for a byte without waiting: nil, EAGAIN, io.EOF or why not. Any
-// goroutine may call it, also while another reads.
+// goroutine may call it, also while another reads, but for an event loop's
+// connection. Of one that is neither, nothing is known: EAGAIN.
 func (w *wire) peek() (err error) {
+	switch {
+	case w.loops != nil:
+		return w.loops.Peek()
+	case w.raw == nil:
+		return syscall.EAGAIN
+	}
 	cerr := w.raw.Control(func(fd uintptr) {
 		var b [1]byte
 		n, _, rerr := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"genkan/acl"
+	"genkan/proxy/fiber"
 )
 
 // A Source is where a request comes from, the same for all requests of one
@@ -50,6 +51,9 @@ type Request struct {
 	// Inform, where not nil, sends an interim answer (100 or 103) at once.
 	Inform func(status int, h Header)
 
+	// Loop is the event loop on which the request is handled: whoever would
+	// block calls Loop.Leave. Nil: the request has a goroutine of its own.
+	Loop *fiber.Loop
 	// Note is the Handler's own, from Handle to Done.
 	Note any
 
@@ -113,7 +117,7 @@ func (r *Request) Reset() {
 	r.mu.Unlock()
 	r.Proto, r.Method, r.Target, r.Authority = "", "", "", Authority{}
 	r.Header, r.Body, r.Length = h, nil, 0
-	r.Expect, r.Upgrade, r.Inform, r.Note = false, false, nil, nil
+	r.Expect, r.Upgrade, r.Inform, r.Note, r.Loop = false, false, nil, nil, nil
 }
 
 // Idempotent reports whether sending the request twice means the same as

@@ -1,0 +1,91 @@
+package http1
+
+import "bytes"
+
+// Start serves a connection whose net.Conn is a *fiber.Conn, on its loop, and
+// returns at once; done is called on the loop when the connection has ended.
+// While it waits for a request it has neither a goroutine nor a buffer.
+//
+// What is not for a loop leaves it, for good: a request whose body is passed
+// on while the answer is awaited, a websocket, HTTP/2.
+func (c *Conn) Start(done func()) {
+	c.done = done
+	c.s.track(c, true)
+	if !c.loops.Loop().Post(func() { c.park(true) }) {
+		c.finish()
+	}
+}
+
+// finish ends the connection.
+func (c *Conn) finish() {
+	c.end()
+	c.s.track(c, false)
+	c.done()
+}
+
+// park waits for the next request without a fiber.
+func (c *Conn) park(first bool) {
+	c.wire.release()
+	c.guard.Read(c.idleTime(first))
+	c.idle.Store(true)
+	if c.s.draining.Load() && !first {
+		c.guard.StrikeRead()
+	}
+	c.loops.OnReadable(func() { c.serveOnLoop(first) })
+}
+
+// serveOnLoop answers requests until none is there, in a fiber.
+func (c *Conn) serveOnLoop(first bool) {
+	for ; ; first = false {
+		keep, err := c.next(first)
+		switch {
+		case err != nil:
+			c.refuse(err)
+			c.finish()
+			return
+		case c.prefaced || c.req.Upgrade || c.streams():
+			c.leaveLoop(keep)
+			return
+		case !c.exchange(keep):
+			c.finish()
+			return
+		case len(c.unread()) == 0:
+			c.park(false)
+			return
+		}
+	}
+}
+
+// streams reports whether the request's body will be passed on while the
+// answer is awaited, which takes a second goroutine.
+func (c *Conn) streams() bool {
+	r := &c.req
+	return r.Length < 0 || r.Length > bodyInMemory || r.Expect
+}
+
+// leaveLoop goes on in a goroutine, which done ends.
+func (c *Conn) leaveLoop(keep bool) {
+	tcp, err := c.loops.Detach()
+	if err != nil {
+		c.finish()
+		return
+	}
+	c.guard.Release()
+	guard := c.s.config.Sweeper.Guard(tcp, c.lookForEnd)
+	c.mu.Lock()
+	c.init(tcp, guard)
+	if c.wasCut {
+		guard.Strike()
+	}
+	c.mu.Unlock()
+	c.req.Loop = nil
+	go func() {
+		defer c.finish()
+		switch {
+		case c.prefaced:
+			c.s.config.Preface(tcp, bytes.Clone(c.unread()), c.req.Source, c.h)
+		case c.exchange(keep):
+			c.serve(false)
+		}
+	}()
+}
