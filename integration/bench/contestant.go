@@ -8,16 +8,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
-	"syscall"
 	"time"
 )
 
 // A contestant is a proxy under test.
 type contestant struct {
-	name    string
-	debian  string // its package; "" is ours
-	program string
+	name string
+	tool
 	forks   bool // a process for each client: no row with thousands
 	udp     bool
 	command func(place) []string
@@ -46,19 +43,19 @@ func (p place) write(name, format string, args ...any) string {
 
 func contestants(genkan string, clients int) []*contestant {
 	return []*contestant{
-		{name: "genkan", program: genkan, udp: true, command: func(p place) []string {
+		{name: "genkan", tool: tool{program: genkan}, udp: true, command: func(p place) []string {
 			return []string{"run", "-c", p.write("genkan.toml", genkanConfig, p.listen, p.backend)}
 		}},
-		{name: "haproxy", debian: "haproxy", program: "haproxy", command: func(p place) []string {
+		{name: "haproxy", tool: tool{"haproxy", "haproxy"}, command: func(p place) []string {
 			return []string{"-db", "-f", p.write("haproxy.cfg", haproxyConfig, clients, p.listen, p.backend)}
 		}},
-		{name: "nginx", debian: "nginx-light libnginx-mod-stream", program: "nginx", udp: true, command: func(p place) []string {
+		{name: "nginx", tool: tool{"nginx", "nginx-light libnginx-mod-stream"}, udp: true, command: func(p place) []string {
 			return []string{"-c", p.write("nginx.conf", nginxConfig, p.dir, p.listen, p.backend)}
 		}},
-		{name: "6tunnel", debian: "6tunnel", program: "6tunnel", forks: true, command: func(p place) []string {
+		{name: "6tunnel", tool: tool{"6tunnel", "6tunnel"}, forks: true, command: func(p place) []string {
 			return []string{"-d", "-6", "-4", "-l", "::1", fmt.Sprint(p.listen), "127.0.0.1", fmt.Sprint(p.backend)}
 		}},
-		{name: "socat", debian: "socat", program: "socat", forks: true, command: func(p place) []string {
+		{name: "socat", tool: tool{"socat", "socat"}, forks: true, command: func(p place) []string {
 			return []string{fmt.Sprintf("TCP6-LISTEN:%d,bind=[::1],ipv6only,fork,reuseaddr,nodelay,backlog=1024", p.listen), fmt.Sprintf("TCP4:127.0.0.1:%d,nodelay", p.backend)}
 		}},
 	}
@@ -107,7 +104,7 @@ func (c *contestant) start(backend uint16, dir string) error {
 	c.said = new(bytes.Buffer)
 	c.process = exec.Command(c.program, c.command(place{port, backend, dir})...)
 	c.process.Stdout, c.process.Stderr = c.said, c.said
-	c.process.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGTERM}
+	c.process.SysProcAttr = ownSession()
 	if err := c.process.Start(); err != nil {
 		return fmt.Errorf("%s: %w", c.name, err)
 	}
@@ -126,13 +123,7 @@ func (c *contestant) start(backend uint16, dir string) error {
 func (c *contestant) session() session { return session{c.process.Process.Pid} }
 
 // stop ends the whole session.
-func (c *contestant) stop() {
-	leader := c.process.Process.Pid
-	syscall.Kill(-leader, syscall.SIGTERM)
-	ended := time.AfterFunc(5*time.Second, func() { syscall.Kill(-leader, syscall.SIGKILL) })
-	c.process.Wait()
-	ended.Stop()
-}
+func (c *contestant) stop() { endSession(c.process) }
 
 // freePort returns a port of [::1] that neither TCP nor UDP uses.
 func freePort() (uint16, error) {
@@ -150,42 +141,4 @@ func freePort() (uint16, error) {
 		}
 	}
 	return 0, fmt.Errorf("no port of [::1] is free for both TCP and UDP")
-}
-
-// install brings the missing programs from Debian if it may, and returns what
-// stays missing.
-func install(cs []*contestant, may bool) (missing []string) {
-	var packages []string
-	for _, c := range cs {
-		if _, err := exec.LookPath(c.program); err != nil && c.peer() {
-			packages = append(packages, strings.Fields(c.debian)...)
-		}
-	}
-	if len(packages) > 0 && may {
-		fmt.Fprintln(os.Stderr, "bench: installing", strings.Join(packages, " "))
-		if out, err := aptInstall(packages); err != nil {
-			fmt.Fprintf(os.Stderr, "bench: apt-get: %v\n%s", err, out)
-		}
-	}
-	for _, c := range cs {
-		if _, err := exec.LookPath(c.program); err != nil {
-			missing = append(missing, c.name)
-		}
-	}
-	return missing
-}
-
-// aptInstall installs packages without starting their servers.
-func aptInstall(packages []string) ([]byte, error) {
-	const policy = "/usr/sbin/policy-rc.d" // invoke-rc.d(8): 101 forbids
-	if _, err := os.Stat(policy); err != nil {
-		if err := os.WriteFile(policy, []byte("#!/bin/sh\nexit 101\n"), 0o755); err != nil {
-			return nil, err
-		}
-		defer os.Remove(policy)
-	}
-	script := "apt-get -q update && apt-get -q install --assume-yes --no-install-recommends " + strings.Join(packages, " ")
-	cmd := exec.Command("sh", "-c", script)
-	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
-	return cmd.CombinedOutput()
 }

@@ -13,7 +13,7 @@ import (
 // engineAlone is the pipe engine that accepts, connects and relays by itself:
 // what it leaves of a figure of Genkan's is the rest of Genkan.
 func engineAlone() *contestant {
-	return &contestant{name: "engine", program: os.Args[0], command: func(p place) []string {
+	return &contestant{name: "engine", tool: tool{program: os.Args[0]}, command: func(p place) []string {
 		return []string{"-role", "engine", fmt.Sprintf("[::1]:%d", p.listen), fmt.Sprintf("127.0.0.1:%d", p.backend)}
 	}}
 }

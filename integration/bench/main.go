@@ -2,38 +2,42 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 func main() {
-	if err := run(); err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
+	defer stop()
+	if err := run(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run() error {
+func run(ctx context.Context) error {
 	quick := flag.Bool("quick", false, "half a minute in all: shows that everything runs")
 	rounds := flag.Int("rounds", 5, "how often each contestant is measured in each row")
 	span := flag.Duration("time", 3*time.Second, "of one measurement")
-	only := flag.String("only", "", "only rows whose name begins with one of these, by commas")
+	only := flag.String("only", "", "only rows (with -tunnel: paths) whose name begins with one of these, by commas")
 	against := flag.String("against", "", "only these contestants besides Genkan, by commas")
 	binary := flag.String("genkan", "bin/genkan", "the program; it is built when it is not there")
 	noInstall := flag.Bool("no-install", false, "do not install missing programs")
 	engine := flag.Bool("engine", false, "measure the pipe engine without the rest of Genkan too")
+	tunnel := flag.Bool("tunnel", false, "measure the tunnel's datapaths instead, beside plain IP and VXLAN (root)")
 	role := flag.String("role", "", "internal")
 	flag.Parse()
 	switch *role {
@@ -42,6 +46,7 @@ func run() error {
 	case "engine":
 		return serveEngine(flag.Arg(0), flag.Arg(1))
 	}
+	mayInstall := !*noInstall && os.Geteuid() == 0
 	p := plan{rounds: *rounds, time: *span, idle: 10_000, clients: 64}
 	if *quick {
 		p = plan{rounds: 1, time: 500 * time.Millisecond, idle: 500, clients: 64}
@@ -60,6 +65,9 @@ func run() error {
 	if err != nil {
 		return err
 	}
+	if *tunnel {
+		return benchTunnel(ctx, genkan, dir, p, mayInstall, strings.Split(*only, ","))
+	}
 	cs := contestants(genkan, p.idle+150)
 	if *against != "" {
 		names := strings.Split(*against, ",")
@@ -68,16 +76,20 @@ func run() error {
 	if *engine {
 		cs = slices.Insert(cs, 1, engineAlone())
 	}
-	missing := install(cs, !*noInstall && os.Geteuid() == 0)
-	cs = slices.DeleteFunc(cs, func(c *contestant) bool { return slices.Contains(missing, c.name) })
+	var tools []tool
+	for _, c := range cs {
+		tools = append(tools, c.tool)
+	}
+	missing := install(tools, mayInstall)
+	cs = slices.DeleteFunc(cs, func(c *contestant) bool { return slices.Contains(missing, c.program) })
 	if len(missing) > 0 {
 		fmt.Fprintln(os.Stderr, "bench: not here, so not measured:", strings.Join(missing, ", "))
 	}
-	return compete(cs, dir, p, strings.Split(*only, ","))
+	return compete(ctx, cs, dir, p, strings.Split(*only, ","))
 }
 
 // compete starts everybody, measures row by row, and prints the table.
-func compete(cs []*contestant, dir string, p plan, only []string) error {
+func compete(ctx context.Context, cs []*contestant, dir string, p plan, only []string) error {
 	port, stop, err := startBackend()
 	if err != nil {
 		return fmt.Errorf("backend: %w", err)
@@ -99,13 +111,16 @@ func compete(cs []*contestant, dir string, p plan, only []string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%d cores, %s, %d rounds of %v, 64 clients; half load is %.0f exchanges a second.\n\n",
-		runtime.NumCPU(), kernel(), p.rounds, p.time, half)
+	fmt.Printf("%s, %d rounds of %v, 64 clients; half load is %.0f exchanges a second.\n\n",
+		cores(), p.rounds, p.time, half)
 	writeHead(os.Stdout, names)
 	var failed error
 	for _, r := range l4Rows(p, half) {
-		if !slices.ContainsFunc(only, func(o string) bool { return strings.HasPrefix(r.columns[0].name, o) }) {
+		if !chosen(only, r.columns[0].name) {
 			continue
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
 		results, errs := r.run(cs)
 		for i, col := range r.columns {
@@ -124,6 +139,11 @@ func compete(cs []*contestant, dir string, p plan, only []string) error {
 		}
 	}
 	return failed
+}
+
+// chosen tells whether name begins with one of only; all do with "".
+func chosen(only []string, name string) bool {
+	return slices.ContainsFunc(only, func(o string) bool { return strings.HasPrefix(name, o) })
 }
 
 // run measures each contestant in turn, as often as the row wants. It returns
@@ -191,7 +211,7 @@ func startBackend() (port uint16, stop func(), err error) {
 	}
 	cmd := exec.Command(self, "-role", "backend")
 	cmd.Stderr = os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGTERM}
+	cmd.SysProcAttr = ownSession()
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return 0, nil, err
@@ -232,10 +252,12 @@ func descriptors() (int, error) {
 	return int(lim.Max), unix.Setrlimit(unix.RLIMIT_NOFILE, &lim)
 }
 
-func kernel() string {
+// cores tells which machine this is.
+func cores() string {
 	var u unix.Utsname
-	if unix.Uname(&u) != nil {
-		return "unknown kernel"
+	release := "?"
+	if unix.Uname(&u) == nil {
+		release = unix.ByteSliceToString(u.Release[:])
 	}
-	return "Linux " + unix.ByteSliceToString(u.Release[:])
+	return fmt.Sprintf("%d cores, Linux %s", runtime.NumCPU(), release)
 }

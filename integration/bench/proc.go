@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -16,6 +18,20 @@ const clockTick = 10 * time.Millisecond
 
 // A session is all processes that one contestant consists of.
 type session struct{ leader int }
+
+// ownSession starts a program as the leader of a session, and ends it with us.
+func ownSession() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGTERM}
+}
+
+// endSession ends a program started so, and its children.
+func endSession(c *exec.Cmd) {
+	leader := c.Process.Pid
+	syscall.Kill(-leader, syscall.SIGTERM)
+	late := time.AfterFunc(5*time.Second, func() { syscall.Kill(-leader, syscall.SIGKILL) })
+	c.Wait()
+	late.Stop()
+}
 
 // each calls f with the numbers of /proc/PID/stat, from the third field on
 // (proc_pid_stat(5): session is the sixth field, so f[3]), for every process.
