@@ -3,11 +3,14 @@ package proxy
 import (
 	"context"
 	"net"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"genkan/acl"
 	"genkan/proxy/exchange"
+	"genkan/proxy/fiber"
 	"genkan/proxy/http1"
 	"genkan/proxy/http2"
 	"genkan/proxy/message"
@@ -27,6 +30,9 @@ type webEngine struct {
 	stop    context.CancelFunc // ends sweeping; nil before start
 	done    sync.WaitGroup     // sweeping
 	serving sync.WaitGroup     // connections
+
+	loops []*fiber.Loop // of plain connections; none: they have goroutines
+	next  atomic.Uint32
 
 	mu   sync.Mutex // guards quic
 	quic map[*quicDoor]bool
@@ -66,6 +72,7 @@ const expireEvery = 5 * time.Second
 
 func (w *webEngine) start(ctx context.Context) {
 	ctx, w.stop = context.WithCancel(ctx)
+	w.startLoops()
 	w.done.Go(func() { w.sweeper.Run(ctx) })
 	w.done.Go(func() {
 		ticker := time.NewTicker(expireEvery)
@@ -81,16 +88,70 @@ func (w *webEngine) start(ctx context.Context) {
 	})
 }
 
+// startLoops starts an event loop per core. Busy loops keep their processor of
+// the scheduler's, so there have to be some for everybody else, and for the
+// loops of package pipe.
+func (w *webEngine) startLoops() {
+	n := runtime.NumCPU()
+	for range n {
+		loop, err := fiber.New()
+		if err != nil {
+			w.server.log.Warn("no event loops for HTTP: connections cost more", "cause", err)
+			return
+		}
+		w.loops = append(w.loops, loop)
+		w.done.Go(loop.Run)
+	}
+	if want := 2*n + 2; runtime.GOMAXPROCS(0) < want {
+		runtime.GOMAXPROCS(want)
+	}
+}
+
 // take gives an arrival to the engine.
 func (w *webEngine) take(a *arrival) {
 	one := &stream{client: a.addr()}
 	one.cutWith(func() { reset(a.conn) })
 	a.server.conns.add(one)
-	w.serving.Go(func() {
-		defer a.server.gate.leave()
-		defer a.server.conns.remove(one)
+	w.serving.Add(1)
+	ended := func() {
+		a.server.conns.remove(one)
+		a.server.gate.leave()
+		w.serving.Done()
+	}
+	if a.svc.tlsConfig == nil && len(w.loops) > 0 {
+		w.serveOnLoop(a, one, ended)
+		return
+	}
+	go func() {
+		defer ended()
 		w.serve(a, one)
-	})
+	}()
+}
+
+// serveOnLoop gives a plain connection to one of the loops.
+func (w *webEngine) serveOnLoop(a *arrival, one *stream, ended func()) {
+	conn, err := w.loops[int(w.next.Add(1))%len(w.loops)].Take(a.conn)
+	if err != nil {
+		w.server.log.Warn("connection refused", "client", a.addr(), "cause", err)
+		ended()
+		return
+	}
+	c := w.front.NewConn(conn, nil, a.source(), w.handler(a))
+	one.cutWith(c.Cut)
+	c.Start(ended)
+}
+
+// source is the arrival as package message knows it.
+func (a *arrival) source() message.Source {
+	return message.Source{
+		Client:     acl.Client{Addr: a.addr(), Tunnel: a.tunnel},
+		ClientPort: a.client.Port(),
+		Local:      a.local,
+	}
+}
+
+func (w *webEngine) handler(a *arrival) *exchange.Handler {
+	return &exchange.Handler{Policy: &visit{arrival: a, sites: w}, Transport: w.transport}
 }
 
 // A protocol is one connection of a front.
@@ -101,13 +162,8 @@ type protocol interface {
 
 // serve finds out which version of HTTP the client speaks, and serves it.
 func (w *webEngine) serve(a *arrival, one *stream) {
-	from := message.Source{
-		Client:     acl.Client{Addr: a.addr(), Tunnel: a.tunnel},
-		ClientPort: a.client.Port(),
-		Local:      a.local,
-	}
+	from, h := a.source(), w.handler(a)
 	var p protocol
-	h := &exchange.Handler{Policy: &visit{arrival: a, sites: w}, Transport: w.transport}
 	if a.svc.tlsConfig == nil {
 		p = w.front.NewConn(a.conn, nil, from, h)
 	} else {
@@ -144,6 +200,9 @@ func (w *webEngine) close() {
 	w.front2.Cut()
 	w.serving.Wait()
 	w.transport.CloseIdle()
+	for _, loop := range w.loops {
+		loop.Close()
+	}
 	w.stop()
 	w.done.Wait()
 }
