@@ -83,3 +83,48 @@ func (p *Plan) onTunnel(listens []proxy.Listen) bool {
 		return l.Tunnel || !l.Addr.IsValid() || l.Addr.Is6() && l.Addr.Netip().IsUnspecified()
 	})
 }
+
+// A Reach is where one service leads, and how much its servers learn of the clients.
+type Reach struct {
+	Name         string // `site "x"`
+	To           []proxy.Backend
+	UDP          bool // it listens on UDP alone
+	HidesClients bool // its servers see all clients as this host
+}
+
+// Services lists where all sites and forwards lead.
+func (p *Plan) Services() []Reach {
+	var all []Reach
+	for _, s := range p.Proxy.Sites {
+		all = append(all, Reach{Name: "site " + quote(s.Name), To: s.To})
+	}
+	for _, f := range p.Proxy.Forwards {
+		all = append(all, Reach{
+			Name: "forward " + quote(f.Name), To: f.To,
+			UDP:          !slices.ContainsFunc(f.Listen, func(l proxy.Listen) bool { return l.Network == "tcp" }),
+			HidesClients: f.Source == proxy.SourceOwn && !carriesClient(&f),
+		})
+	}
+	return all
+}
+
+// Listens lists all listeners, each once.
+func (p *Plan) Listens() []proxy.Listen {
+	var all []proxy.Listen
+	seen := make(map[proxy.Listen]bool)
+	add := func(listens []proxy.Listen) {
+		for _, l := range listens {
+			if !seen[l] {
+				seen[l] = true
+				all = append(all, l)
+			}
+		}
+	}
+	for _, s := range p.Proxy.Sites {
+		add(s.Listen)
+	}
+	for _, f := range p.Proxy.Forwards {
+		add(f.Listen)
+	}
+	return all
+}
