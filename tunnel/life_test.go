@@ -202,6 +202,28 @@ func TestAdoptsAfterKill(t *testing.T) {
 	}
 }
 
+// An interface that somebody made under our name after we were killed is his.
+func TestForeignLinkAfterKill(t *testing.T) {
+	ns, cfg := front(t)
+	child := startChild(t, ns, cfg)
+	if err := child.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = child.Wait()
+	ns.Must(func() error {
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name = "tun6rd"
+		return netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attrs})
+	})
+	want := `tunnel: an interface "tun6rd" exists (bridge) and is not ours; it is not touched: choose another name, or use --replace to delete it`
+	if got := errText(upError(ns, cfg)); got != want {
+		t.Errorf("error\n %s, want\n %s", got, want)
+	}
+	if after := ns.Snapshot(); !strings.Contains(after, "link tun6rd bridge") || strings.Contains(after, "table 10") {
+		t.Errorf("after:\n%s", after)
+	}
+}
+
 // The state file alone is enough to take down what a killed process left.
 func TestTakeDown(t *testing.T) {
 	ns, cfg := front(t)
@@ -413,4 +435,30 @@ func errText(err error) string {
 		return "no error"
 	}
 	return err.Error()
+}
+
+// A datapath that was asked for by name and cannot work is an error, and auto
+// says why it passed it over.
+func TestKernelWithoutSit(t *testing.T) {
+	ns, cfg := front(t)
+	before := ns.Snapshot()
+	cfg.Datapath = tunnel.DatapathKernel
+	err := upError(ns, cfg)
+	if err == nil {
+		return // this kernel has it: the VM's tests are about that
+	}
+	const why = `this kernel has no sit device (load the module sit, CONFIG_IPV6_SIT): operation not supported`
+	if got, want := errText(err), `tunnel: create "tun6rd": `+why; got != want {
+		t.Errorf("error\n %s, want\n %s", got, want)
+	}
+	if diff := cmp.Diff(before, ns.Snapshot()); diff != "" {
+		t.Errorf("a failed Up left (+) or took (-):\n%s", diff)
+	}
+	cfg.Datapath = tunnel.DatapathAuto
+	tun := up(t, ns, cfg)
+	defer tun.Close()
+	fallback := tun.Status().Fallback
+	if len(fallback) == 0 || fallback[0] != `kernel: create "tun6rd": `+why {
+		t.Errorf("fallback %q", fallback)
+	}
 }

@@ -22,6 +22,7 @@ type state struct {
 	Pid       int       `json:"pid"`
 	Since     time.Time `json:"since"`
 	Datapath  string    `json:"datapath"`
+	Index     int       `json:"index"` // of the interface: another one of its name is not ours
 	Steps     []step    `json:"steps"` // in the order they were made
 }
 

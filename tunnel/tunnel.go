@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/vishvananda/netlink"
+
 	"genkan/tunnel/filter"
 )
 
@@ -91,9 +93,29 @@ func (t *Tunnel) standing(left *state) (*state, error) {
 		t.cfg.Log.Info("tunnel: state of another boot or namespace forgotten", "interface", t.cfg.Interface)
 	default:
 		t.cfg.Log.Info("tunnel: adopts what a former process left", "interface", t.cfg.Interface, "pid", left.Pid, "steps", len(left.Steps))
-		s.Steps = left.Steps
+		s.Steps, s.Index = left.Steps, left.Index
+		err = s.dropForeignLink(t.cfg.Interface)
 	}
-	return s, nil
+	return s, err
+}
+
+// dropForeignLink forgets the interface where it is gone, or another of its
+// name has come since: that one is not ours to take back.
+func (s *state) dropForeignLink(name string) error {
+	link, err := netlink.LinkByName(name)
+	if err == nil && (link.Attrs().Index == s.Index || s.Index == 0) { // 0: killed while making it
+		return nil
+	}
+	s.Steps = slices.DeleteFunc(s.Steps, func(st step) bool {
+		if st.Op == opLink {
+			err = st.removePrograms()
+		}
+		return st.Op == opLink || st.Op == opUp || st.Op == opAddress || st.Op == opRoute && !st.Reject
+	})
+	if isGone(err) {
+		return nil
+	}
+	return err
 }
 
 // build makes the tunnel for where we are now, out of what stands. Called with
@@ -193,7 +215,14 @@ func (t *Tunnel) make(s site, steps []step) error {
 func (t *Tunnel) do(s site, st *step) error {
 	switch st.Op {
 	case opLink:
-		return t.dp.open(s)
+		if err := t.dp.open(s); err != nil {
+			return err
+		}
+		link, err := netlink.LinkByName(st.Link)
+		if err == nil {
+			t.state.Index = link.Attrs().Index
+		}
+		return err
 	case opFilter:
 		f, err := filter.Apply(s.filterConfig(t.name, t.ports))
 		if err != nil && t.cfg.Expose == ExposeAll && t.name != DatapathKernel {
