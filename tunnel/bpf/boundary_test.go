@@ -1,16 +1,12 @@
 package bpf
 
 import (
-	"encoding/binary"
 	"testing"
 
-	"genkan/tunnel/icmp"
 	"genkan/tunnel/ingress"
 )
 
-type addr6 struct{ hi, lo uint64 }
-
-func (a addr6) next() addr6 {
+func (a addr) next() addr {
 	a.lo++
 	if a.lo == 0 {
 		a.hi++
@@ -18,7 +14,7 @@ func (a addr6) next() addr6 {
 	return a
 }
 
-func (a addr6) prev() addr6 {
+func (a addr) prev() addr {
 	if a.lo == 0 {
 		a.hi--
 	}
@@ -27,9 +23,9 @@ func (a addr6) prev() addr6 {
 }
 
 // edges are the first and last address of a pattern and their neighbours.
-func edges(p ingress.Pattern) []addr6 {
-	first, last := addr6{p.Hi, p.Lo}, addr6{p.Hi | ^p.HiMask, p.Lo | ^p.LoMask}
-	return []addr6{first.prev(), first, first.next(), last.prev(), last, last.next()}
+func edges(p ingress.Pattern) []addr {
+	first, last := addr{p.Hi, p.Lo}, addr{p.Hi | ^p.HiMask, p.Lo | ^p.LoMask}
+	return []addr{first.prev(), first, first.next(), last.prev(), last, last.next()}
 }
 
 // TestBoundaries tries the programs where the table's patterns begin and end,
@@ -41,7 +37,7 @@ func TestBoundaries(t *testing.T) {
 			r := startRun(t, cfg)
 			out := r.check.Outbound()
 			outers := map[uint32]bool{out.Gateway: true, out.Local: true, 0xcb007105: true}
-			inners := map[addr6]bool{{0x26064700 << 32, 1}: true}
+			inners := map[addr]bool{{0x26064700 << 32, 1}: true}
 			add := func(ps []ingress.Pattern, inner bool) {
 				for _, p := range ps {
 					for _, a := range edges(p) {
@@ -60,28 +56,28 @@ func TestBoundaries(t *testing.T) {
 				add(rule.Trusted, false)
 			}
 			add(out.Own, true)
-			own := addr6{0x26064700 << 32, 2} // a relay's clients are on the Internet
+			own := addr{0x26064700 << 32, 2} // a relay's clients are on the Internet
 			if len(out.Own) > 0 {
-				own = addr6{out.Own[0].Hi, out.Own[0].Lo | ^out.Own[0].LoMask&1}
+				own = addr{out.Own[0].Hi, out.Own[0].Lo | ^out.Own[0].LoMask&1}
 			}
 			seen := map[ingress.Reason]int{}
 			for outer := range outers {
 				for a := range inners {
-					seen[r.checkIn(t, between(outer, out.Local, a, own))]++
+					seen[r.checkIn(t, emptyPacket(outer, out.Local, a, own))]++
 					if len(out.Own) > 0 && outer == out.Gateway || name == "relay" && out.Bits.Contains(a.hi) {
-						seen[r.checkIn(t, between(outer, out.Local, addr6{0x26064700 << 32, 1}, a))]++
+						seen[r.checkIn(t, emptyPacket(outer, out.Local, addr{0x26064700 << 32, 1}, a))]++
 					}
 				}
 				if out.Kind != ingress.Configured { // the address that embeds the outer source
-					a := addr6{out.Bits.Delegated(outer), 1}
+					a := addr{out.Bits.Delegated(outer), 1}
 					for dst := range inners {
-						seen[r.checkIn(t, between(outer, out.Local, a, dst))]++
+						seen[r.checkIn(t, emptyPacket(outer, out.Local, a, dst))]++
 					}
 				}
 			}
 			for a := range inners {
-				r.checkOut(t, between(0, 0, own, a)[outerLen:])
-				r.checkOut(t, between(0, 0, a, addr6{0x26064700 << 32, 1})[outerLen:])
+				r.checkOut(t, emptyPacket(0, 0, own, a)[outerLen:])
+				r.checkOut(t, emptyPacket(0, 0, a, addr{0x26064700 << 32, 1})[outerLen:])
 			}
 			if seen[ingress.Pass] == 0 || seen[ingress.Unchecked] > 0 || len(seen) < 6 {
 				t.Errorf("verdicts: %v", seen)
@@ -89,20 +85,4 @@ func TestBoundaries(t *testing.T) {
 			t.Log(seen)
 		})
 	}
-}
-
-// between is an outer packet with an empty inner one.
-func between(outer, local uint32, src, dst addr6) []byte {
-	b := make([]byte, outerLen+innerLen)
-	b[0], b[8], b[9] = 0x45, 64, 41
-	binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
-	binary.BigEndian.PutUint32(b[12:], outer)
-	binary.BigEndian.PutUint32(b[16:], local)
-	binary.BigEndian.PutUint16(b[10:], icmp.Fold(icmp.Sum(0, b[:outerLen])))
-	in := b[outerLen:]
-	in[0], in[6], in[7] = 0x60, 59, 64
-	for i, w := range []uint64{src.hi, src.lo, dst.hi, dst.lo} {
-		binary.BigEndian.PutUint64(in[8+8*i:], w)
-	}
-	return b
 }

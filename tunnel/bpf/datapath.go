@@ -69,6 +69,9 @@ func Open(cfg Config) (*Datapath, error) {
 }
 
 func (d *Datapath) open() error {
+	if err := probe(d.cfg); err != nil {
+		return err
+	}
 	if d.cfg.PinDir != "" {
 		if err := os.MkdirAll(d.cfg.PinDir, 0o700); err != nil {
 			return fmt.Errorf("pin eBPF programs: %w", err)
@@ -121,15 +124,9 @@ func (d *Datapath) Update(cfg Config) error {
 	var progs [2]*ebpf.Program
 	for i := range d.ends {
 		var err error
-		progs[i], err = ebpf.NewProgram(&ebpf.ProgramSpec{
-			Name:         "genkan_" + d.ends[i].name,
-			Type:         ebpf.SchedCLS,
-			Instructions: ins[i],
-			License:      "Dual MIT/GPL", // the helpers ask for it
-		})
-		if err != nil {
+		if progs[i], err = load(d.ends[i].name, ins[i]); err != nil {
 			closeAll(progs[:])
-			return explain("load eBPF program "+d.ends[i].name, err)
+			return err
 		}
 	}
 	for i := range d.ends {
@@ -139,6 +136,19 @@ func (d *Datapath) Update(cfg Config) error {
 		}
 	}
 	return nil
+}
+
+func load(name string, ins asm.Instructions) (*ebpf.Program, error) {
+	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Name:         "genkan_" + name,
+		Type:         ebpf.SchedCLS,
+		Instructions: ins,
+		License:      "Dual MIT/GPL", // the helpers ask for it
+	})
+	if err != nil {
+		return nil, explain("load eBPF program "+name, err)
+	}
+	return prog, nil
 }
 
 // put attaches prog at an end, in place of what is there.

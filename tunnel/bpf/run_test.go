@@ -79,8 +79,8 @@ func startRunRoutes(t testing.TB, cfg ingress.Config, routes []Route) *run {
 	}
 	t.Cleanup(func() { m.Close() })
 	c := Config{Check: check, TTL: 64, TUN: 1, Uplink: 1, LinkHeader: 14, Routes: routes, MTU: 1480, tunHeader: 14}
-	load := func(name string, ins asm.Instructions) *ebpf.Program {
-		p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: name, Type: ebpf.SchedCLS, Instructions: ins, License: "Dual MIT/GPL"})
+	mustLoad := func(name string, ins asm.Instructions) *ebpf.Program {
+		p, err := load(name, ins)
 		if err != nil {
 			t.Fatalf("load %s: %+v", name, err)
 		}
@@ -90,8 +90,8 @@ func startRunRoutes(t testing.TB, cfg ingress.Config, routes []Route) *run {
 	return &run{
 		check: check,
 		d:     &Datapath{counters: m},
-		encap: load("encap", encap(c, m.FD())),
-		decap: load("decap", decap(c, m.FD())),
+		encap: mustLoad("encap", encap(c, m.FD())),
+		decap: mustLoad("decap", decap(c, m.FD())),
 	}
 }
 
