@@ -14,7 +14,9 @@ func (s *Server) run(d *door) {
 	case s.state.Load().services[d.endpoint].http3:
 		s.web.serving.Go(func() { s.web.serveQUIC(d) })
 	case d.udp != nil:
-		s.running.Go(func() { s.serveUDP(d) })
+		if err := s.serveUDP(d); err != nil {
+			s.log.Error("listener not served", "listener", d.endpoint.String(), "cause", err)
+		}
 	default:
 		ln, err := s.pipe.Accept(d.tcp, func(c *pipe.Conn) { s.arrive(d, c) })
 		if err != nil {

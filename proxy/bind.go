@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"genkan/proxy/datagram"
 	"genkan/proxy/pipe"
 )
 
@@ -21,7 +22,8 @@ type door struct {
 	udp      *net.UDPConn
 	once     sync.Once
 
-	accepting *pipe.Listener // of tcp, once served; guarded by Server.mu
+	accepting *pipe.Listener   // of tcp, once served; guarded by Server.mu
+	datagrams *datagram.Socket // of udp, likewise
 }
 
 // openDoor binds e. IPv4 and IPv6 never share a socket: on a dual-stack one a
@@ -105,6 +107,8 @@ func (d *door) addr() net.Addr {
 func (d *door) close() {
 	d.once.Do(func() {
 		switch {
+		case d.datagrams != nil:
+			d.datagrams.Close()
 		case d.udp != nil:
 			d.udp.Close()
 		case d.accepting != nil:

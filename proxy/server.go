@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"genkan/proxy/datagram"
 	"genkan/proxy/pipe"
 )
 
@@ -36,7 +37,8 @@ type Server struct {
 	doors   map[endpoint]*door
 	serving context.Context // of Serve; nil before
 	ended   bool            // no door may be opened any more
-	running sync.WaitGroup  // UDP listeners
+	udp     *datagram.Loops // nil until there is a UDP listener
+	running sync.WaitGroup  // keepers of UDP listeners
 }
 
 // New checks cfg, wholly, and makes a Server that does not listen yet. It
@@ -139,6 +141,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	s.drain()
 	stop()
 	s.pipe.Close()
+	s.closeUDP()
 	s.unreachable.close()
 	s.state.Load().stop(nil)
 	return s.closePools()
@@ -158,6 +161,14 @@ func (s *Server) served() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.serving != nil
+}
+
+func (s *Server) closeUDP() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.udp != nil {
+		s.udp.Close()
+	}
 }
 
 func (s *Server) closePools() error {

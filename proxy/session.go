@@ -2,10 +2,8 @@ package proxy
 
 import (
 	"container/list"
-	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -28,7 +26,7 @@ type session struct {
 	lease   *lease
 	source  source
 	pooled  *pool.Lease // nil: source is not of a pool
-	conn    *datagram.Conn
+	conn    *datagram.Socket
 	head    []byte // announcement before each datagram
 	stream  *stream
 	idle    time.Duration
@@ -55,10 +53,41 @@ const amplification = 3
 // kept for repeated answers.
 const answeredIdle = time.Second
 
-// open chooses the backend and makes the session's socket.
-func (one *session) open(st *state) (err error) {
-	f := one.forward
+// begin chooses the backend, opens the session's socket and enlists it. After
+// an error the caller releases the session.
+func (one *session) begin(st *state) error {
+	if err := one.introduce(st); err != nil {
+		return err
+	}
 	client := acl.AddrFrom(one.key.client.Addr())
+	var err error
+	if one.lease, err = one.group.pick(client, nil); err != nil {
+		return err
+	}
+	if err := st.guard.check("udp", one.lease.addr); err != nil {
+		return fmt.Errorf("backend %s: %w", one.lease.text, err)
+	}
+	one.idle = one.forward.udpIdle
+	one.last.Store(time.Now().UnixNano())
+	u := one.door
+	u.open.Add(1)
+	conn, err := u.server.udp.Connect(one.lease.addr, datagram.Source{Addr: one.source.addr, Transparent: one.source.transparent}, one)
+	if err != nil {
+		u.open.Done()
+		return fmt.Errorf("backend %s: %w", one.lease.text, err)
+	}
+	one.stream = &stream{client: client}
+	one.stream.cutWith(conn.Close)
+	u.server.conns.add(one.stream)
+	if !u.enlist(one, conn) {
+		conn.Close()
+	}
+	return nil
+}
+
+// introduce finds out how the backend gets to know the client.
+func (one *session) introduce(st *state) (err error) {
+	f, client := one.forward, acl.AddrFrom(one.key.client.Addr())
 	if one.source, one.pooled, err = st.sourceOf(f.Source, f.Pool, client); err != nil {
 		return err
 	}
@@ -67,35 +96,27 @@ func (one *session) open(st *state) (err error) {
 			return err
 		}
 	}
+	if len(f.Announce) == 0 {
+		return nil
+	}
 	local := netip.AddrPortFrom(one.key.local, one.door.port)
 	// §2 of proxy-protocol.txt: over UDP, each datagram has the header.
-	if one.head, err = f.header(introduction{"udp", one.key.client, local, one.pooled, sni.Hello{}, newID()}); err != nil {
-		return err
-	}
-	one.idle = f.udpIdle
+	one.head, err = f.header(introduction{"udp", one.key.client, local, one.pooled, sni.Hello{}, newID()})
+	return err
+}
+
+// again notes that the client came back. udpDoor.mu is held.
+func (one *session) again() {
 	one.last.Store(time.Now().UnixNano())
-	if one.lease, err = one.group.pick(client, nil); err != nil {
-		return err
+	if one.fresh != nil {
+		one.door.fresh.Remove(one.fresh)
+		one.fresh = nil
+		one.proven.Store(true)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), one.group.config.dial)
-	defer cancel()
-	conn, err := st.guard.dial(ctx, "udp4", one.lease.addr, one.source)
-	if err != nil {
-		return fmt.Errorf("backend %s: %w", one.lease.text, cause(err))
-	}
-	if one.conn, err = datagram.Connected(conn.(*net.UDPConn)); err != nil {
-		conn.Close()
-		return err
-	}
-	one.stream = &stream{client: client}
-	one.stream.cutWith(func() { one.conn.Close() })
-	one.door.server.conns.add(one.stream)
-	return nil
 }
 
 // received notes what the client sent.
 func (one *session) received(bytes, count int) {
-	one.last.Store(time.Now().UnixNano())
 	one.in.Add(int64(bytes))
 	if one.asked.Add(int64(count)) > 1 {
 		one.proven.Store(true)
@@ -117,20 +138,22 @@ func (one *session) refuse() {
 	one.unlist("refused")
 }
 
-// answers passes the backend's datagrams to the client until the session ends.
-func (one *session) answers() {
-	route := datagram.Route{To: one.key.client, From: one.key.local, Interface: one.key.index}
-	for {
-		err := one.conn.Read(func(b *datagram.Batch) { one.toClient(b, route) })
-		if errors.Is(err, net.ErrClosed) {
-			break
-		}
-		if isRefused(err) {
-			one.refuse()
-			break
-		}
+// Datagrams implements datagram.Handler: the backend has answered.
+func (one *session) Datagrams(b *datagram.Batch) {
+	one.toClient(b, datagram.Route{To: one.key.client, From: one.key.local, Interface: one.key.index})
+}
+
+// Failed implements datagram.Handler.
+func (one *session) Failed(err error) {
+	if isRefused(err) {
+		one.refuse()
 	}
+}
+
+// Closed implements datagram.Handler: the session is over.
+func (one *session) Closed() {
 	one.finish()
+	one.door.open.Done()
 }
 
 // toClient passes a batch of the backend on.
@@ -175,8 +198,8 @@ func (one *session) isIdle(now time.Time) bool {
 	return now.Sub(time.Unix(0, one.last.Load())) > limit
 }
 
-// remove takes the session out of the table and closes its socket, which ends
-// answers. udpDoor.mu is held.
+// remove takes the session out of the table and closes its socket.
+// udpDoor.mu is held.
 func (one *session) remove(reason string) {
 	if one.door.sessions[one.key] != one {
 		return

@@ -19,10 +19,12 @@ type udpDoor struct {
 	server *Server
 	door   *door
 	port   uint16 // that clients write to
-	conn   *datagram.Conn
+	conn   *datagram.Socket
+	ready  chan struct{} // closed once conn is there
+	ended  chan struct{} // closed when conn is
 
-	running  sync.WaitGroup // sessions and the sweeper
-	lastFull time.Time      // that a full table was logged; the reader's
+	lastFull time.Time      // that a full table was logged; of conn's loop
+	open     sync.WaitGroup // sessions
 
 	mu       sync.Mutex // guards the fields below
 	sessions map[sessionKey]*session
@@ -38,32 +40,59 @@ type sessionKey struct {
 	index  int // of the interface, for link-local clients
 }
 
-// serveUDP takes datagrams from d until it is closed; then all its sessions end.
-func (s *Server) serveUDP(d *door) {
-	conn, err := datagram.Listening(d.udp)
-	if err != nil {
-		s.log.Error("listener not served", "listener", d.endpoint.String(), "cause", err)
-		return
-	}
-	port := d.udp.LocalAddr().(*net.UDPAddr).AddrPort().Port()
-	u := &udpDoor{server: s, door: d, port: port, conn: conn, sessions: map[sessionKey]*session{}, fresh: list.New()}
-	stop := make(chan struct{})
-	u.running.Go(func() { u.sweep(stop) })
-	for {
-		err := conn.Read(u.take)
-		if errors.Is(err, net.ErrClosed) {
-			break
-		}
+// serveUDP begins to take datagrams from d. s.mu is held.
+func (s *Server) serveUDP(d *door) error {
+	if s.udp == nil {
+		loops, err := datagram.NewLoops(0)
 		if err != nil {
-			// An ICMP error of an answer, or want of memory: the next read
-			// waits for the next datagram.
-			s.log.Debug("listener", "listener", d.endpoint.String(), "cause", err)
+			return err
+		}
+		s.udp = loops
+	}
+	u := &udpDoor{
+		server: s, door: d, port: d.udp.LocalAddr().(*net.UDPAddr).AddrPort().Port(),
+		ready: make(chan struct{}), ended: make(chan struct{}),
+		sessions: map[sessionKey]*session{}, fresh: list.New(),
+	}
+	conn, err := s.udp.Listen(d.udp, u)
+	if err != nil {
+		return err
+	}
+	u.conn, d.datagrams = conn, conn
+	close(u.ready)
+	s.running.Go(u.keep)
+	return nil
+}
+
+// keep ends idle sessions until the listener is closed, then all.
+func (u *udpDoor) keep() {
+	ticker := time.NewTicker(250 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-u.ended:
+			u.closeAll()
+			u.open.Wait()
+			return
+		case now := <-ticker.C:
+			u.sweep(now)
 		}
 	}
-	close(stop)
-	u.closeAll()
-	u.running.Wait()
 }
+
+// Datagrams implements datagram.Handler: clients have sent something.
+func (u *udpDoor) Datagrams(b *datagram.Batch) {
+	<-u.ready
+	u.take(b)
+}
+
+// Failed implements datagram.Handler.
+func (u *udpDoor) Failed(err error) {
+	u.server.log.Debug("listener", "listener", u.door.endpoint.String(), "cause", err)
+}
+
+// Closed implements datagram.Handler.
+func (u *udpDoor) Closed() { close(u.ended) }
 
 // take gives each datagram of a batch to its session. Datagrams that follow
 // each other in one session go to its backend in one call.
@@ -113,10 +142,8 @@ func (u *udpDoor) sessionOf(b *datagram.Batch, i int) *session {
 	}
 	u.mu.Lock()
 	one := u.sessions[key]
-	if one != nil && one.fresh != nil {
-		u.fresh.Remove(one.fresh)
-		one.fresh = nil
-		one.proven.Store(true)
+	if one != nil {
+		one.again() // under the lock: sweep must not take it for idle any more
 	}
 	u.mu.Unlock()
 	if one != nil {
@@ -126,7 +153,7 @@ func (u *udpDoor) sessionOf(b *datagram.Batch, i int) *session {
 }
 
 // newSession judges a client that was not known, and opens a session for it.
-// Only the reading goroutine calls it.
+// Only conn's loop calls it.
 func (u *udpDoor) newSession(key sessionKey, came int) *session {
 	s := u.server
 	st := s.state.Load()
@@ -145,29 +172,34 @@ func (u *udpDoor) newSession(key sessionKey, came int) *session {
 		}
 		return nil
 	}
-	v := s.judge(f.gateway, acl.Client{Addr: client, Tunnel: st.isTunnel(u.door.udp, came)})
+	v := s.judge(f.gateway, acl.Client{Addr: client, Tunnel: st.isTunnel(came)})
 	if !v.Allow {
 		v.Release()
 		return nil
 	}
 	one := &session{door: u, key: key, forward: f, group: f.groupOf(svc), verdict: v, began: time.Now()}
-	if err := one.open(st); err != nil {
+	if err := one.begin(st); err != nil {
 		f.count.failed.Add(1)
 		s.deny.note("no backend", f.kind, f.name, client, acl.Verdict{Why: err.Error()})
 		one.release()
 		return nil
 	}
+	return one
+}
+
+// enlist makes a session whose socket is open one of u's. It is false when u
+// has ended.
+func (u *udpDoor) enlist(one *session, conn *datagram.Socket) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	one.conn = conn
 	if u.closed {
-		one.conn.Close()
-		one.release()
-		return nil
+		one.reason = "shutdown"
+		return false
 	}
-	u.sessions[key] = one
+	u.sessions[one.key] = one
 	one.fresh = u.fresh.PushBack(one)
-	u.running.Go(one.answers)
-	return one
+	return true
 }
 
 // makeRoom tells whether there is room for one more session. At the bound the
@@ -188,21 +220,12 @@ func (u *udpDoor) makeRoom(f *forward) bool {
 }
 
 // sweep ends sessions that were idle for too long.
-func (u *udpDoor) sweep(stop <-chan struct{}) {
-	ticker := time.NewTicker(250 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-stop:
-			return
-		case now := <-ticker.C:
-			u.mu.Lock()
-			for _, one := range u.sessions {
-				if one.isIdle(now) {
-					one.remove("idle")
-				}
-			}
-			u.mu.Unlock()
+func (u *udpDoor) sweep(now time.Time) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, one := range u.sessions {
+		if one.isIdle(now) {
+			one.remove("idle")
 		}
 	}
 }
@@ -217,18 +240,14 @@ func (u *udpDoor) closeAll() {
 	}
 }
 
-// isTunnel tells whether an interface index is the tunnel's.
-func (st *state) isTunnel(udp *net.UDPConn, index int) bool {
+// isTunnel tells whether an interface index is the tunnel's: looked up each
+// time, as the tunnel may have been made anew.
+func (st *state) isTunnel(index int) bool {
 	if st.config.TunnelInterface == "" {
 		return false
 	}
-	raw, err := udp.SyscallConn()
-	if err != nil {
-		return false
-	}
-	tunnel := 0
-	controlErr := raw.Control(func(fd uintptr) { tunnel, err = interfaceIndex(int(fd), st.config.TunnelInterface) })
-	return err == nil && controlErr == nil && tunnel != 0 && tunnel == index
+	tunnel, err := net.InterfaceByName(st.config.TunnelInterface)
+	return err == nil && tunnel.Index == index
 }
 
 // isRefused tells the error that an ICMP port unreachable brings.

@@ -15,8 +15,7 @@ const (
 	oobSize   = 96      // PKTINFO and UDP_GRO of either family
 )
 
-// A Batch is what one system call received. It is only valid within the
-// function that Read gave it to.
+// A Batch is what one system call received.
 type Batch struct {
 	n        int
 	messages [batchSize]message
@@ -59,7 +58,7 @@ func (b *Batch) Count(i int) int {
 }
 
 // Local is the address that the client wrote to, and the index of the
-// interface. Only sockets made by Listening know it.
+// interface. Only sockets made by Listen know it.
 func (b *Batch) Local(i int) (netip.Addr, int) { return b.infos[i].local, b.infos[i].index }
 
 // Peer is where datagram i came from, as the socket has it: an IPv4-mapped
@@ -74,22 +73,29 @@ func (b *Batch) Peer(i int) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom4(four.Addr), port)
 }
 
-// receive fills b from a socket, without waiting.
-func (b *Batch) receive(fd uintptr) error {
+// prepare points the messages to their buffers, once for all.
+func (b *Batch) prepare() {
 	for i := range b.messages {
 		b.vectors[i].Base = &b.buffers[i][0]
 		b.vectors[i].SetLen(maxTrain)
 		h := &b.messages[i].header
 		h.Name = (*byte)(unsafe.Pointer(&b.names[i]))
-		h.Namelen = unix.SizeofSockaddrInet6
 		h.Iov = &b.vectors[i]
 		h.SetIovlen(1)
 		h.Control = &b.oobs[i][0]
-		h.SetControllen(oobSize)
+	}
+	b.n = batchSize
+}
+
+// receive fills b from a socket, without waiting.
+func (b *Batch) receive(fd uintptr) error {
+	for i := range b.n { // the kernel has changed these
+		b.messages[i].header.Namelen = unix.SizeofSockaddrInet6
+		b.messages[i].header.SetControllen(oobSize)
 	}
 	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.messages)), batchSize, unix.MSG_DONTWAIT, 0, 0)
 	if errno != 0 {
-		b.n = 0
+		b.n = 1 // it may have changed the first
 		return errno
 	}
 	b.n = int(n)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"testing"
 	"time"
 
@@ -17,19 +18,63 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const patience = 20 * time.Second
 
-func listen(t *testing.T, network, addr string) (*Conn, *net.UDPConn) {
+// A record notes what its socket's loop tells.
+type record struct {
+	datagrams func(*Batch)
+	failed    chan error
+	closed    chan bool
+}
+
+func newRecord(datagrams func(*Batch)) *record {
+	return &record{datagrams, make(chan error, 100), make(chan bool, 1)}
+}
+
+func (r *record) Datagrams(b *Batch) { r.datagrams(b) }
+func (r *record) Failed(err error)   { r.failed <- err }
+func (r *record) Closed()            { r.closed <- true }
+
+func wait[T any](t *testing.T, what string, from <-chan T) T {
+	t.Helper()
+	select {
+	case value := <-from:
+		return value
+	case <-time.After(patience):
+		t.Fatal("waited in vain for " + what)
+		panic("unreachable")
+	}
+}
+
+func start(t testing.TB) *Loops {
+	t.Helper()
+	before, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	loops, err := NewLoops(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		loops.Close()
+		if after, _ := os.ReadDir("/proc/self/fd"); len(after) > len(before)+3 { // the runtime's own
+			t.Errorf("%d descriptors before, %d after", len(before), len(after))
+		}
+	})
+	return loops
+}
+
+func listen(t testing.TB, loops *Loops, network, addr string, h Handler) (*Socket, netip.AddrPort) {
 	t.Helper()
 	pc, err := net.ListenPacket(network, addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { pc.Close() })
-	pc.SetDeadline(time.Now().Add(patience))
-	c, err := Listening(pc.(*net.UDPConn))
+	at := pc.LocalAddr().(*net.UDPAddr).AddrPort()
+	s, err := loops.Listen(pc.(*net.UDPConn), h)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c, pc.(*net.UDPConn)
+	return s, at
 }
 
 func dial(t *testing.T, addr string) *net.UDPConn {
@@ -50,27 +95,30 @@ func TestAnswerFromTheAddressAsked(t *testing.T) {
 		{"udp4", "0.0.0.0:0", "127.0.0.77"},
 		{"udp6", "[::]:0", "::1"},
 	} {
-		c, udp := listen(t, row.network, row.wildcard)
-		client := dial(t, net.JoinHostPort(row.asked, fmt.Sprint(udp.LocalAddr().(*net.UDPAddr).Port)))
+		loops := start(t)
+		var s *Socket
+		ready, seen := make(chan bool), make(chan string, 100)
+		s, at := listen(t, loops, row.network, row.wildcard, newRecord(func(b *Batch) {
+			<-ready
+			for i := range b.Len() {
+				local, index := b.Local(i)
+				seen <- fmt.Sprint(b.Peer(i), " ", local, " ", index)
+				s.Write([]Packet{{Payload: b.Payload(i)}}, Route{To: b.Peer(i), From: local, Interface: index})
+			}
+		}))
+		close(ready)
+		client := dial(t, net.JoinHostPort(row.asked, fmt.Sprint(at.Port())))
 		for _, size := range []int{0, 1, 1400, 65000} {
 			sent := bytes.Repeat([]byte{'x'}, size)
 			client.Write(sent)
-			err := c.Read(func(b *Batch) {
-				local, index := b.Local(0)
-				if b.Len() != 1 || b.Peer(0) != client.LocalAddr().(*net.UDPAddr).AddrPort() || local.String() != row.asked || index != 1 {
-					t.Errorf("%s: %d datagrams, from %s to %s by %d", row.asked, b.Len(), b.Peer(0), local, index)
-				}
-				if n, err := c.Write([]Packet{{Payload: b.Payload(0)}}, Route{To: b.Peer(0), From: local, Interface: index}); n != 1 || err != nil {
-					t.Errorf("%s: Write: %d, %v", row.asked, n, err)
-				}
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
 			got := make([]byte, 1<<16)
 			n, err := client.Read(got) // connected: takes answers from the address asked only
 			if err != nil || !bytes.Equal(got[:n], sent) {
 				t.Errorf("%s: %d bytes came back as %d, %v", row.asked, size, n, err)
+			}
+			want := fmt.Sprint(client.LocalAddr(), " ", row.asked, " 1")
+			if got := wait(t, "the datagram", seen); got != want {
+				t.Errorf("%s: %s, want %s", row.asked, got, want)
 			}
 		}
 	}
@@ -78,8 +126,18 @@ func TestAnswerFromTheAddressAsked(t *testing.T) {
 
 // Trains arrive whole, in order, and are cut where they have to be.
 func TestTrains(t *testing.T) {
-	in, inUDP := listen(t, "udp4", "127.0.0.1:0")
-	out, err := Connected(dial(t, inUDP.LocalAddr().String()))
+	loops := start(t)
+	type part struct {
+		count   int
+		payload []byte
+	}
+	parts := make(chan part, 1000)
+	_, at := listen(t, loops, "udp4", "127.0.0.1:0", newRecord(func(b *Batch) {
+		for i := range b.Len() {
+			parts <- part{b.Count(i), bytes.Clone(b.Payload(i))}
+		}
+	}))
+	out, err := loops.Connect(at, Source{}, newRecord(nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,39 +151,35 @@ func TestTrains(t *testing.T) {
 		{Packet{Payload: payload}, 1},
 		{Packet{Payload: payload, Segment: 20000}, 1},
 		{Packet{Payload: payload, Segment: 1000, Head: []byte("head")}, 10},
+		{Packet{Payload: payload[:20], Segment: 1}, 20},
 	} {
 		if n, err := out.Write([]Packet{row.packet, {Payload: []byte("end")}}, Route{}); n != 2 || err != nil {
 			t.Fatalf("Write: %d, %v", n, err)
 		}
-		count, got, ended := 0, []byte(nil), false
-		for !ended {
-			err := in.Read(func(b *Batch) {
-				for i := range b.Len() {
-					if string(b.Payload(i)) == "end" {
-						ended = true
-						continue
-					}
-					count += b.Count(i)
-					got = append(got, b.Payload(i)...)
-				}
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
+		count, got := 0, []byte(nil)
+		for p := wait(t, "datagrams", parts); string(p.payload) != "end"; p = wait(t, "datagrams", parts) {
+			count += p.count
+			got = append(got, p.payload...)
 		}
 		if head := row.packet.Head; len(head) > 0 {
 			got = bytes.ReplaceAll(got, head, nil)
 		}
-		if count != row.want || !bytes.Equal(got, payload) {
-			t.Errorf("train of %d, head %q: %d datagrams of %d bytes, want %d of %d", row.packet.Segment, row.packet.Head, count, len(got), row.want, len(payload))
+		if count != row.want || !bytes.Equal(got, row.packet.Payload) {
+			t.Errorf("train of %d, head %q: %d datagrams of %d bytes, want %d of %d", row.packet.Segment, row.packet.Head, count, len(got), row.want, len(row.packet.Payload))
 		}
 	}
 }
 
 // More packets than fit into one call.
 func TestWriteMany(t *testing.T) {
-	in, inUDP := listen(t, "udp6", "[::1]:0")
-	out, err := Connected(dial(t, inUDP.LocalAddr().String()))
+	loops := start(t)
+	got := make(chan string, 100)
+	_, at := listen(t, loops, "udp4", "127.0.0.1:0", newRecord(func(b *Batch) {
+		for i := range b.Len() {
+			got <- string(b.Payload(i))
+		}
+	}))
+	out, err := loops.Connect(at, Source{Addr: netip.MustParseAddr("127.0.0.5")}, newRecord(nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,40 +190,61 @@ func TestWriteMany(t *testing.T) {
 	if n, err := out.Write(packets, Route{}); n != 50 || err != nil {
 		t.Fatalf("Write: %d, %v", n, err)
 	}
-	next := 0
-	for next < 50 {
-		err := in.Read(func(b *Batch) {
-			for i := range b.Len() {
-				if want := fmt.Sprint(next); string(b.Payload(i)) != want {
-					t.Errorf("got %q, want %q", b.Payload(i), want)
-				}
-				next++
-			}
-		})
-		if err != nil {
-			t.Fatal(err)
+	for i := range 50 {
+		if text := wait(t, "a datagram", got); text != fmt.Sprint(i) {
+			t.Errorf("got %q, want %d", text, i)
 		}
 	}
 }
 
-func TestErrors(t *testing.T) {
-	c, udp := listen(t, "udp4", "127.0.0.1:0")
-	dead := udp.LocalAddr().String()
-	ended := make(chan error)
-	go func() { ended <- c.Read(func(*Batch) {}) }()
-	c.Close()
-	if err := <-ended; !errors.Is(err, net.ErrClosed) {
-		t.Errorf("Read of a closed socket: %v, want net.ErrClosed", err)
-	}
-	out, err := Connected(dial(t, dead))
+func TestRefusedAndClosed(t *testing.T) {
+	loops := start(t)
+	pc, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := out.Write([]Packet{{Payload: []byte("x")}}, Route{}); err != nil {
+	pc.Close()
+	r := newRecord(nil)
+	s, err := loops.Connect(pc.LocalAddr().(*net.UDPAddr).AddrPort(), Source{}, r)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := out.Read(func(*Batch) {}); !errors.Is(err, unix.ECONNREFUSED) {
-		t.Errorf("Read after a port unreachable: %v, want ECONNREFUSED", err)
+	if _, err := s.Write([]Packet{{Payload: []byte("x")}}, Route{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := wait(t, "the error", r.failed); !errors.Is(err, unix.ECONNREFUSED) {
+		t.Errorf("%v, want ECONNREFUSED", err)
+	}
+	s.Close()
+	s.Close()
+	wait(t, "the end", r.closed)
+	if _, err := s.Write([]Packet{{Payload: []byte("x")}}, Route{}); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Write after Close: %v, want net.ErrClosed", err)
+	}
+}
+
+// The end of the loops is the end of their sockets, each told once.
+func TestLoopsClose(t *testing.T) {
+	loops, err := NewLoops(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []*record
+	for range 100 {
+		r := newRecord(nil)
+		all = append(all, r)
+		s, err := loops.Connect(netip.MustParseAddrPort("127.0.0.1:9"), Source{}, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go s.Close()
+	}
+	loops.Close()
+	for _, r := range all {
+		wait(t, "the end", r.closed)
+	}
+	if _, err := loops.Connect(netip.MustParseAddrPort("127.0.0.1:9"), Source{}, newRecord(nil)); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Connect after Close: %v, want net.ErrClosed", err)
 	}
 }
 
@@ -177,31 +252,6 @@ func TestParseControlIgnoresRubbish(t *testing.T) {
 	for _, oob := range [][]byte{nil, {1}, make([]byte, 16), bytes.Repeat([]byte{0xff}, 64)} {
 		if got := parseControl(oob); got != (info{}) {
 			t.Errorf("parseControl(%x) = %+v", oob, got)
-		}
-	}
-}
-
-func BenchmarkRead(b *testing.B) {
-	pc, err := net.ListenPacket("udp4", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer pc.Close()
-	c, err := Listening(pc.(*net.UDPConn))
-	if err != nil {
-		b.Fatal(err)
-	}
-	conn, err := net.DialUDP("udp4", nil, pc.LocalAddr().(*net.UDPAddr))
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer conn.Close()
-	payload := make([]byte, 100)
-	b.ReportAllocs()
-	for b.Loop() {
-		conn.Write(payload)
-		if err := c.Read(func(batch *Batch) { _ = netip.AddrPort(batch.Peer(0)) }); err != nil {
-			b.Fatal(err)
 		}
 	}
 }

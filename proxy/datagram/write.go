@@ -34,31 +34,38 @@ type outgoing struct {
 	name     unix.RawSockaddrInet6
 }
 
-// Write writes packets, and tells how many went out before an error. It waits
-// while the socket's buffer is full. A train that the way does not take as one
-// (its datagrams are larger than the MTU) is written one by one.
-func (c *Conn) Write(packets []Packet, r Route) (int, error) {
-	o := pools.out.Get().(*outgoing)
-	defer pools.out.Put(o)
+// write writes packets to fd, and tells how many went out.
+func (o *outgoing) write(fd uintptr, packets []Packet, r Route) (int, error) {
 	written := 0
 	for written < len(packets) {
 		p, n := packets[written], 0
 		var err error
 		if !p.isTrain() || len(p.Head) == 0 {
-			if n, err = c.writeSome(o, packets[written:written+together(packets[written:])], r); err == nil {
+			if n, err = o.writeSome(fd, packets[written:written+together(packets[written:])], r); err == nil {
 				written += n
 				continue
 			}
-			if !p.isTrain() {
+			if !p.isTrain() || err == unix.EAGAIN {
 				return written, err
 			}
 		}
-		if err := c.writeApart(p, r); err != nil {
+		if _, err := o.write(fd, p.apart(), r); err != nil {
 			return written, err
 		}
 		written++
 	}
 	return written, nil
+}
+
+// apart gives the datagrams of a train.
+func (p *Packet) apart() []Packet {
+	var single []Packet
+	for rest := p.Payload; len(rest) > 0; {
+		n := min(p.Segment, len(rest))
+		single = append(single, Packet{Head: p.Head, Payload: rest[:n]})
+		rest = rest[n:]
+	}
+	return single
 }
 
 func (p *Packet) isTrain() bool { return 0 < p.Segment && p.Segment < len(p.Payload) }
@@ -74,40 +81,21 @@ func together(packets []Packet) int {
 	return len(packets)
 }
 
-// writeApart writes the datagrams of a train one by one.
-func (c *Conn) writeApart(p Packet, r Route) error {
-	var single []Packet
-	for rest := p.Payload; len(rest) > 0; {
-		n := min(p.Segment, len(rest))
-		single = append(single, Packet{Head: p.Head, Payload: rest[:n]})
-		rest = rest[n:]
-	}
-	_, err := c.Write(single, r)
-	return err
-}
-
 // writeSome is one system call.
-func (c *Conn) writeSome(o *outgoing, packets []Packet, r Route) (int, error) {
+func (o *outgoing) writeSome(fd uintptr, packets []Packet, r Route) (int, error) {
 	nameLen := o.setName(r.To)
 	for i := range packets {
 		o.set(i, &packets[i], r, nameLen)
 	}
-	var n uintptr
-	var errno unix.Errno
-	err := c.raw.Write(func(fd uintptr) bool {
-		n, _, errno = unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&o.messages)), uintptr(len(packets)), unix.MSG_DONTWAIT, 0, 0)
-		return errno != unix.EAGAIN
-	})
+	n, errno := send(fd, &o.messages, len(packets))
 	runtime.KeepAlive(packets)
-	switch {
-	case err != nil:
-		return 0, err
-	case errno == unix.EINTR:
+	switch errno {
+	case 0:
+		return n, nil
+	case unix.EINTR:
 		return 0, nil
-	case errno != 0:
-		return 0, errno
 	}
-	return int(n), nil
+	return 0, errno
 }
 
 // set prepares message i.
