@@ -66,6 +66,48 @@ func TestReadme(t *testing.T) {
 	}
 }
 
+// The README's table of commands is the program's own list of them.
+// GENKAN_UPDATE=1 writes it.
+func TestReadmeCommands(t *testing.T) {
+	program, err := genkanBuilt()
+	if err != nil {
+		t.Fatal(err)
+	}
+	help, err := exec.Command(program, "help").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, _ := strings.Cut(string(help), "Available Commands:\n")
+	list, _, ok := strings.Cut(list, "\n\n")
+	if !ok {
+		t.Fatalf("no list of commands in:\n%s", help)
+	}
+	want := "| command | what it does |\n|---|---|\n"
+	for line := range strings.Lines(list) {
+		name, what, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if name != "help" {
+			want += "| `genkan " + name + "` | " + strings.TrimSpace(what) + " |\n"
+		}
+	}
+	text, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const begin, end = "<!-- commands -->\n", "<!-- end of commands -->\n"
+	before, rest, _ := strings.Cut(string(text), begin)
+	table, after, ok := strings.Cut(rest, end)
+	if !ok {
+		t.Fatalf("README.md: no %q and %q", begin, end)
+	}
+	if table == want {
+		return
+	}
+	if os.Getenv("GENKAN_UPDATE") == "" {
+		t.Fatal("README.md: the table of commands is not that of the program; run with GENKAN_UPDATE=1 to write it")
+	}
+	mustWrite(t, "../README.md", before+begin+want+end+after)
+}
+
 // checkSession runs each "$ " line in the folder and compares what it prints.
 func checkSession(t *testing.T, dir, session string) {
 	t.Helper()
@@ -94,6 +136,7 @@ func checkCommand(t *testing.T, command string) {
 		checkInstall(t)
 	case "genkan forward '[::]:8080' 192.0.2.10:80":
 		checkForward(t)
+	case "genkan init", "genkan doctor": // their own tests in cmd/genkan
 	case "genkan check": // of the installed file; the console block shows what it says
 	case "systemctl enable --now genkan", "systemctl reload genkan": // checkInstall looks at the unit
 	default:
