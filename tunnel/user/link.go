@@ -65,11 +65,9 @@ func Open(dev *Device, cfg Config) (*Link, error) {
 }
 
 func (l *Link) open(cfg Config) error {
-	raw := func(df bool) func() (*os.File, error) {
-		return func() (*os.File, error) { return openRaw(cfg.Local, cfg.TTL, df) }
-	}
+	raw := func() (*os.File, error) { return openRaw(cfg.Local, cfg.TTL) }
 	var outlets [3]*outlet
-	for i, open := range []func() (*os.File, error){raw(false), raw(true), openSender} {
+	for i, open := range []func() (*os.File, error){raw, openHeader, openSender} {
 		socket, err := l.socket(open())
 		if err != nil {
 			return err

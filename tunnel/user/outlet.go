@@ -60,10 +60,8 @@ func (o *outlet) addRaw(sup *super, i int, dst [4]byte, tos byte) {
 	k := o.n
 	head, payload := sup.segment(i, o.slots[k][:])
 	sup.complete(head, payload)
-	name := (*unix.RawSockaddrInet4)(unsafe.Pointer(&o.names[k]))
-	name.Family, name.Addr = unix.AF_INET, dst
+	o.nameInet(dst)
 	h := &o.msgs[k].Hdr
-	h.Namelen = unix.SizeofSockaddrInet4
 	h.Control = nil
 	h.SetControllen(0)
 	if tos != 0 {
@@ -81,9 +79,10 @@ type ipHeader struct {
 	df       bool
 }
 
-// addPacket puts segment i of sup into the batch of a packet socket, behind an
-// IPv4 header of our own. The kernel adds the link header.
-func (o *outlet) addPacket(sup *super, i int, ip ipHeader, id uint16, to *hop) {
+// addOuter puts segment i of sup into the batch behind an IPv4 header of our
+// own: of a packet socket, for which the kernel adds the link header, or, to
+// nil, of a raw socket that takes the header as it is.
+func (o *outlet) addOuter(sup *super, i int, ip ipHeader, id uint16, to *hop) {
 	k := o.n
 	slot := &o.slots[k]
 	head, payload := sup.segment(i, slot[outerLen:])
@@ -94,12 +93,22 @@ func (o *outlet) addPacket(sup *super, i int, ip ipHeader, id uint16, to *hop) {
 	} else {
 		head, payload = slot[:outerLen], head
 	}
-	name := &o.names[k]
-	name.Family, name.Protocol = unix.AF_PACKET, htons(unix.ETH_P_IP)
-	name.Ifindex, name.Halen, name.Addr = to.index, to.macLen, to.mac
-	h := &o.msgs[k].Hdr
-	h.Namelen = unix.SizeofSockaddrLinklayer
+	if to == nil {
+		o.nameInet(ip.dst)
+	} else {
+		name := &o.names[k]
+		name.Family, name.Protocol = unix.AF_PACKET, htons(unix.ETH_P_IP)
+		name.Ifindex, name.Halen, name.Addr = to.index, to.macLen, to.mac
+		o.msgs[k].Hdr.Namelen = unix.SizeofSockaddrLinklayer
+	}
 	o.commit(head, payload)
+}
+
+// nameInet addresses message o.n to an IPv4 address.
+func (o *outlet) nameInet(dst [4]byte) {
+	name := (*unix.RawSockaddrInet4)(unsafe.Pointer(&o.names[o.n]))
+	name.Family, name.Addr = unix.AF_INET, dst
+	o.msgs[o.n].Hdr.Namelen = unix.SizeofSockaddrInet4
 }
 
 // putOuter writes an IPv4 header (RFC 791 §3.1) to b.

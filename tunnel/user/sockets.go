@@ -75,26 +75,34 @@ func openSender() (*os.File, error) {
 	return os.NewFile(uintptr(fd), "packet"), nil
 }
 
-// openRaw opens a raw protocol-41 socket bound to local. It sends: the kernel
-// makes the IPv4 header, finds the neighbour, and fragments where df is false.
-// It receives nothing, but as a listener for protocol 41 it keeps the kernel
-// from answering each packet with "protocol unreachable", and it hears of the
-// ICMP errors that our packets cause.
-func openRaw(local netip.Addr, ttl int, df bool) (*os.File, error) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_IPV6)
+// openHeader opens a raw socket that takes packets with their IPv4 header. The
+// kernel finds the neighbour, and refuses what does not fit the link.
+func openHeader() (*os.File, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
 	if err != nil {
 		return nil, fmt.Errorf("raw socket: %w", err)
 	}
-	discover := unix.IP_PMTUDISC_DONT
-	if df {
-		discover = unix.IP_PMTUDISC_DO
+	setBuffer(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, rcvBuf)
+	return os.NewFile(uintptr(fd), "raw"), nil
+}
+
+// openRaw opens a raw protocol-41 socket bound to local. It sends: the kernel
+// makes the IPv4 header, finds the neighbour, and fragments. It receives
+// nothing, but as a listener for protocol 41 it keeps the kernel from answering
+// each packet with "protocol unreachable", and has it learn the path's MTU from
+// the ICMP errors that our packets cause. One is enough: each gets a copy of
+// each packet before its filter drops it.
+func openRaw(local netip.Addr, ttl int) (*os.File, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_IPV6)
+	if err != nil {
+		return nil, fmt.Errorf("raw socket: %w", err)
 	}
 	err = attachFilter(fd, []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 0}})
 	if err == nil {
 		err = setInts(fd, []intOption{
 			{unix.IPPROTO_IP, unix.IP_FREEBIND, 1},
 			{unix.IPPROTO_IP, unix.IP_TTL, ttl},
-			{unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, discover},
+			{unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DONT},
 		})
 	}
 	if err == nil {

@@ -49,7 +49,7 @@ type sender struct {
 // An exit is all ways out of a tunnel.
 type exit struct {
 	small  *outlet // raw, DF clear: up to 1280 bytes of inner packet, which no path may refuse
-	large  *outlet // raw, DF set: the others
+	large  *outlet // raw, with a header of ours that has DF set: the others
 	packet *outlet // packet socket, where the next hop is known
 	hops   *hops
 	paths  *paths
@@ -151,16 +151,19 @@ func (s *sender) forward(buf []byte, now time.Time) {
 		s.use(s.packet)
 		for i := range sup.count() {
 			s.id++
-			s.packet.addPacket(&sup, i, ip, s.id, &to)
+			s.packet.addOuter(&sup, i, ip, s.id, &to)
 		}
-		return
 	case ip.df:
 		s.use(s.large)
+		for i := range sup.count() {
+			s.id++
+			s.large.addOuter(&sup, i, ip, s.id, nil)
+		}
 	default:
 		s.use(s.small)
-	}
-	for i := range sup.count() {
-		s.last.addRaw(&sup, i, dst, ip.tos)
+		for i := range sup.count() {
+			s.small.addRaw(&sup, i, dst, ip.tos)
+		}
 	}
 }
 
