@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,94 +21,9 @@ const smuggling = "testdata/smuggling"
 // TestSmugglingVectors sends each client stream and looks at what the
 // strict recorder behind us got.
 func TestSmugglingVectors(t *testing.T) {
-	rows := webtest.ReadVectors(t, smuggling, func(n string) bool {
-		return !strings.HasPrefix(n, "h2-") && !strings.HasPrefix(n, "resp-")
+	webtest.CheckSmuggling(t, smuggling, func(t *testing.T, backend string) string {
+		return startFront(t, backend, nil).Addr
 	})
-	for _, v := range rows {
-		t.Run(v.Name, func(t *testing.T) {
-			t.Parallel()
-			rec := webtest.StartRecorder(t)
-			f := startFront(t, rec.Addr, nil)
-			c := mustDial(t, f.Addr)
-			go c.Write(v.Data)
-			window := 500 * time.Millisecond
-			if strings.HasPrefix(v.Name, "expect") {
-				window = 1600 * time.Millisecond
-			}
-			if strings.Contains(v.Name, "trunc") {
-				time.AfterFunc(100*time.Millisecond, func() { c.CloseWrite() })
-			}
-			answer, closed := readFor(c, window)
-			got, faults := rec.Requests()
-			checkVector(t, v, answers(t, answer), closed, got, faults)
-		})
-	}
-}
-
-func checkVector(t *testing.T, v webtest.Vector, statuses []int, closed bool, got []webtest.Seen, faults []string) {
-	t.Helper()
-	oks := len(slices.DeleteFunc(slices.Clone(statuses), func(s int) bool { return s != 200 }))
-	bads := len(statuses) - oks
-	refused := bads <= 1 && oks == 0 && len(got) == 0 && closed
-	one := oks == 1 && bads == 0 && len(got) == 1
-	pass := false
-	switch v.Expected {
-	case "400":
-		pass = refused
-	case "one":
-		pass = one
-	case "two":
-		pass = oks == 2 && bads == 0 && len(got) == 2
-	case "400/one":
-		pass = refused || one
-	case "one+400":
-		pass = oks == 1 && bads <= 1 && len(got) == 1 && closed
-	default:
-		t.Fatalf("unknown expectation %q", v.Expected)
-	}
-	if !pass {
-		t.Errorf("want %s; got answers %v, closed %v, backend saw %q", v.Expected, statuses, closed, got)
-	}
-	if bads > 0 && !closed {
-		t.Errorf("connection open after %v", statuses)
-	}
-	if len(faults) > 0 {
-		t.Errorf("the recorder was sent %q", faults)
-	}
-	for _, r := range got {
-		if strings.HasPrefix(r.Target, "/smuggled") {
-			t.Errorf("smuggled: %q", r)
-		}
-		for name, values := range r.Header {
-			claim := strings.HasPrefix(name, "x-forwarded") || name == "x-real-ip" || name == "forwarded" || strings.ContainsAny(name, "_")
-			if claim && !slices.Equal(values, []string{"127.0.0.1"}) {
-				t.Errorf("the client's word passed: %s: %q", name, values)
-			}
-		}
-		if len(r.Header["x-forwarded-for"]) != 1 || len(r.Header["x-real-ip"]) != 1 {
-			t.Errorf("our own fields did not reach the backend: %q", r.Header)
-		}
-	}
-}
-
-// answers reads the status of each answer in b.
-func answers(t *testing.T, b []byte) (statuses []int) {
-	t.Helper()
-	br := bufio.NewReader(bytes.NewReader(b))
-	for {
-		if _, err := br.Peek(1); err != nil {
-			return statuses
-		}
-		resp, err := http.ReadResponse(br, nil)
-		if err != nil {
-			t.Fatalf("answer %q: %v", b, err)
-		}
-		if resp.StatusCode != 100 {
-			statuses = append(statuses, resp.StatusCode)
-		}
-		io.Copy(io.Discard, resp.Body)
-		resp.Body.Close()
-	}
 }
 
 // TestResponseVectors lets the backend answer with each file and close.
