@@ -2,11 +2,13 @@ package proxy
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
 
 	"genkan/acl"
+	"genkan/proxy/pool"
 )
 
 // Stats is a snapshot of what a Server has done since New.
@@ -17,6 +19,7 @@ type Stats struct {
 	Services []ServiceStats // by kind, then name
 	Backends []BackendStats
 	Rules    []RuleStats
+	Pools    []pool.Stats // by name
 }
 
 // FamilyStats counts client connections of one family.
@@ -123,6 +126,9 @@ func (s *Server) Stats() Stats {
 				Open: m.open.Load(), Total: m.total.Load(), Failures: m.failures.Load(), Down: m.isDown(),
 			})
 		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(st.pools)) {
+		stats.Pools = append(stats.Pools, st.pools[name].Stats())
 	}
 	return stats
 }

@@ -49,6 +49,7 @@ type Pool struct {
 	byClient map[key]*entry
 	byIndex  map[int]*entry
 	lru      *list.List            // of *entry, least recently used in front
+	open     int                   // leases
 	next     int                   // the lowest index that was never given
 	sites    map[uint64]*list.List // the same by /48
 	spare    []spare               // after a crash: given perhaps, to whom is lost
@@ -147,6 +148,7 @@ func (p *Pool) Lease(client acl.Addr) (*Lease, error) {
 		}
 	}
 	e.open++
+	p.open++
 	p.touch(e, now)
 	return &Lease{Addr: p.addr(e.index), pool: p, e: e}, nil
 }
@@ -157,6 +159,7 @@ func (l *Lease) Release() {
 		l.pool.mu.Lock()
 		defer l.pool.mu.Unlock()
 		l.e.open--
+		l.pool.open--
 		l.pool.touch(l.e, time.Now())
 	})
 }

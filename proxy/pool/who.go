@@ -62,9 +62,5 @@ type Stats struct {
 func (p *Pool) Stats() Stats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := Stats{Name: p.config.Name, Size: p.size, Mapped: len(p.byIndex)}
-	for _, e := range p.byIndex {
-		s.Open += e.open
-	}
-	return s
+	return Stats{Name: p.config.Name, Size: p.size, Mapped: len(p.byIndex), Open: p.open}
 }
