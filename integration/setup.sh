@@ -6,7 +6,7 @@ set -eu
 cd "$(dirname "$0")"
 
 packages='gcc libc6-dev curl iproute2 nftables apache2 openssh-server
-	openssh-client nginx dovecot-imapd dovecot-pop3d postfix
+	openssh-client nginx dovecot-imapd dovecot-pop3d postfix vsftpd lftp wget tnftp
 	qemu-system-x86 xz-utils'
 kernels='bookworm trixie'
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"genkan/acl"
+	"genkan/proxy/ftp"
 )
 
 // Config is everything that a Server does. It is passed by value; New and
@@ -140,8 +141,12 @@ type Forward struct {
 	// Protocol is "", "dns", "smtp", "ssh" or "ftp": what is known about the
 	// bytes. "dns" has no amplification guard and passes single datagrams.
 	Protocol string
-	Balance  Balance
-	Check    Check
+	// Passive are the ports for data of protocol "ftp", at the addresses of
+	// Listen. Where the server has the same range, its ports keep their
+	// number, and TLS works. Zero: 50000 to 50099.
+	Passive ftp.Ports
+	Balance Balance
+	Check   Check
 	// MaxConns bounds the connections that one backend has at once. Zero: no bound.
 	MaxConns int
 	// Idle and Lifetime override Config.Timeouts where not zero.

@@ -100,6 +100,8 @@ func (a *arrival) hasBytes() bool {
 // welcome goes on with a client that is known now.
 func (a *arrival) welcome() {
 	switch {
+	case a.svc.data != nil:
+		a.arriveData(a.svc.data)
 	case !a.svc.sni.Empty():
 		a.wait(a.sniff)
 	case a.svc.forward != nil:

@@ -46,9 +46,26 @@ func (a *arrival) forward(f *forward, hello sni.Hello) {
 		fl.turnAway()
 		return
 	}
+	if f.hub != nil {
+		fl.translate()
+		return
+	}
 	a.server.conns.add(fl.stream)
 	s := a.pipe(fl.plan())
 	fl.stream.cutWith(s.Cut)
+}
+
+// translate gives the flow to the FTP gateway, in a goroutine of its own.
+func (fl *flow) translate() {
+	if !fl.take() {
+		fl.verdict.Release()
+		if fl.pooled != nil {
+			fl.pooled.Release()
+		}
+		return
+	}
+	fl.server.conns.add(fl.stream)
+	fl.server.entering.Go(fl.gateway)
 }
 
 // turnAway ends a flow that has not begun.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"genkan/acl"
+	"genkan/proxy/ftp"
 	"genkan/proxy/message"
 	"genkan/proxy/pool"
 	"genkan/proxy/web"
@@ -42,6 +43,7 @@ type service struct {
 	acceptProxy []acl.Prefix
 	sites       web.Table[*site]
 	sni         web.Table[*forward]
+	data        *forward // FTP data of this forward; nil: none
 	forward     *forward // of what sni does not take; nil: sites, or nobody
 
 	tls       bool        // the listener says so
@@ -69,6 +71,7 @@ type forward struct {
 	gateway
 	groups  []*group
 	udpIdle time.Duration // of a UDP session
+	hub     *ftp.Hub      // of protocol "ftp"; nil otherwise
 }
 
 // groupOf is the backends for svc's port.
@@ -230,6 +233,10 @@ func (st *state) addForward(c Forward, s *Server, errs *faults) {
 		one.groups = append(one.groups, st.takeGroup(config, s))
 	}
 	st.forwards[c.Name] = one
+	if c.Protocol == "ftp" {
+		one.hub = st.ftpHub(c, s)
+		st.addPassive(one, place, errs)
+	}
 	for _, l := range c.Listen {
 		if len(c.SNI) > 0 {
 			st.addNames(one, l, place, errs)

@@ -11,6 +11,7 @@ import (
 	"genkan/acl"
 	"genkan/acl/list"
 	"genkan/proxy"
+	"genkan/proxy/ftp"
 	"genkan/tunnel"
 )
 
@@ -244,6 +245,7 @@ func (k *checker) forward(f *Forward, env acl.Env) proxy.Forward {
 		k.mistake(f.SNI[0].Pos, "sni is read from TLS over TCP, and this forward listens on UDP; make them two forwards")
 	}
 	k.ranges(f, &out)
+	k.passive(f, &out)
 	k.openRelay(f, &out)
 	return out
 }
@@ -258,6 +260,22 @@ func (k *checker) ranges(f *Forward, out *proxy.Forward) {
 				return
 			}
 		}
+	}
+}
+
+// passive reads the ports for FTP's data.
+func (k *checker) passive(f *Forward, out *proxy.Forward) {
+	if !f.Passive.Given() {
+		return
+	}
+	l, err := proxy.ParseListen(":" + f.Passive.S)
+	switch {
+	case f.Protocol != "ftp":
+		k.mistake(f.Passive.Pos, "passive ports are for FTP; write protocol = \"ftp\" with them, or take them away")
+	case err != nil || l.Port == 0:
+		k.mistake(f.Passive.Pos, "passive %q is no range of ports; write one such as \"50000-50099\"", f.Passive.S)
+	default:
+		out.Passive = ftp.Ports{First: l.Port, Last: l.PortEnd}
 	}
 }
 

@@ -17,6 +17,7 @@ type Site struct {
 type Forward struct {
 	service
 	SNI             []Text        // names in the TLS ClientHello; none: all connections
+	Passive         Text          // ports for the data of FTP
 	Protocol        string        // "", "dns", "smtp", "ssh" or "ftp"
 	AnnounceAddress string        // "client" (default) or "pool"
 	Idle            time.Duration // no byte either way; 0: 10m
@@ -117,6 +118,8 @@ func forwardFields() []field[Forward] {
 			func(d *decoder, f *Forward, v *value) { f.SNI = d.texts(v) }},
 		{"protocol", `"smtp"`, "what the bytes are, for sensible defaults: \"dns\", \"smtp\", \"ssh\" or \"ftp\"",
 			func(d *decoder, f *Forward, v *value) { f.Protocol = d.choice(v, "dns", "smtp", "ssh", "ftp") }},
+		{"passive", `"50000-50099"`, "of protocol \"ftp\": the ports for data, best the server's own passive range, with which TLS works, too",
+			func(d *decoder, f *Forward, v *value) { f.Passive = d.text(v) }},
 		{"announce_address", `"pool"`, "which address announce tells: the \"client\" (default), or its address in the \"pool\"",
 			func(d *decoder, f *Forward, v *value) { f.AnnounceAddress = d.choice(v, "client", "pool") }},
 		{"idle", `"10m"`, "closes a connection, or a UDP session, after so long without a byte",

@@ -1,0 +1,131 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"genkan/acl"
+	"genkan/proxy/ftp"
+	"genkan/proxy/pipe"
+)
+
+// passivePorts are those for the data of an FTP forward that names none.
+var passivePorts = ftp.Ports{First: 50000, Last: 50099}
+
+// ftpHub gives the hub of an FTP forward, the running one where its ports did
+// not change: sessions go on over a reload.
+func (st *state) ftpHub(c Forward, s *Server) *ftp.Hub {
+	ports := c.Passive
+	if ports == (ftp.Ports{}) {
+		ports = passivePorts
+	}
+	if old := s.state.Load(); old != nil && old.forwards[c.Name] != nil {
+		if hub := old.forwards[c.Name].hub; hub != nil && hub.Ports() == ports {
+			return hub
+		}
+	}
+	return ftp.NewHub(ports)
+}
+
+// addPassive opens the ports for data at every address of an FTP forward.
+func (st *state) addPassive(one *forward, place string, errs *faults) {
+	for _, l := range one.Listen {
+		if l.Network != "tcp" || l.PortEnd != l.Port {
+			errs.add(place, fmt.Errorf("listen %q: protocol \"ftp\" takes one TCP port", l))
+			continue
+		}
+		l.Port, l.PortEnd = one.hub.Ports().First, one.hub.Ports().Last
+		st.eachEndpoint(l, place, errs, func(svc *service) {
+			if svc.forward != nil || !svc.sites.Empty() || svc.data != nil {
+				errs.add(place, fmt.Errorf("passive ports %q are taken by another service; write \"passive\" with other ports", l))
+				return
+			}
+			svc.data = one
+		})
+	}
+}
+
+// arriveData leads a data connection to the session that told its port to this
+// client, and to nobody else.
+func (a *arrival) arriveData(f *forward) {
+	if !a.take() {
+		return
+	}
+	if !f.hub.Arrive(a.conn, a.client.Addr(), a.door.endpoint.addr.Port()) {
+		f.count.denied.Add(1)
+		a.server.deny.note("denied", f.kind, f.name, a.addr(), acl.Verdict{Why: "an FTP data port that was not told to this client"})
+		a.refuse()
+		return
+	}
+	a.server.gate.leave() // bounded by the session from here on
+}
+
+// gateway carries the flow's control connection through the FTP gateway.
+func (fl *flow) gateway() {
+	ctx, cancel := context.WithTimeout(fl.server.serving, fl.forward.Lifetime)
+	defer cancel()
+	fl.stream.cutWith(cancel)
+	server, l, err := fl.group.connect(ctx, fl.addr(), fl.dial)
+	if err != nil {
+		reset(fl.conn)
+		fl.errs = append(fl.errs, err)
+		fl.done(pipe.Result{Reason: pipe.Unreachable})
+		return
+	}
+	fl.lease = l
+	result, err := ftp.Result{}, error(nil)
+	if len(fl.head) > 0 {
+		_, err = server.Write(fl.head)
+	}
+	if err == nil {
+		result, err = ftp.Serve(ctx, fl.ftpConfig(server, l.addr.Addr()))
+	} else {
+		reset(fl.conn)
+		server.Close()
+	}
+	end := pipe.Result{Up: result.Up, Down: result.Down, Reason: pipe.EOF}
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		end.Reason = pipe.Lifetime
+	case err != nil:
+		end.Reason, end.Err = pipe.Cut, err
+	}
+	fl.done(end)
+}
+
+func (fl *flow) dial(ctx context.Context, to netip.AddrPort) (*net.TCPConn, error) {
+	return fl.state.guard.dialTCP(ctx, to, fl.source)
+}
+
+func (fl *flow) ftpConfig(server *net.TCPConn, backend netip.Addr) ftp.Config {
+	return ftp.Config{
+		Client: fl.conn, Server: server,
+		ClientAddr: fl.client.Addr(), Door: fl.local.Addr(),
+		ServerAddr: backend, Source: server.LocalAddr().(*net.TCPAddr).AddrPort().Addr().Unmap(),
+		Hub:   fl.forward.hub,
+		Dial:  fl.dial,
+		Relay: fl.relayData,
+		Idle:  fl.forward.Idle,
+		Log:   fl.server.log.With("forward", fl.forward.Name),
+	}
+}
+
+// relayData gives a data connection to the engine.
+func (fl *flow) relayData(client, server *net.TCPConn, done func()) {
+	conns, count := fl.server.conns, fl.forward.count
+	one := &stream{client: fl.addr()}
+	conns.add(one)
+	s := fl.server.pipe.Relay(client, server, pipe.Options{
+		Idle: fl.forward.Idle, Lifetime: fl.forward.Lifetime,
+		Done: func(r pipe.Result) {
+			conns.remove(one)
+			count.up.Add(r.Up)
+			count.down.Add(r.Down)
+			done()
+		},
+	})
+	one.cutWith(s.Cut)
+}

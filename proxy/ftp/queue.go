@@ -1,0 +1,65 @@
+package ftp
+
+import (
+	"context"
+	"sync"
+)
+
+// maxPending bounds the commands that are sent and not yet answered.
+const maxPending = 64
+
+// A queue keeps commands in the order in which they are to be answered. Those
+// that the gateway answers itself never stand at the head: they are answered
+// as soon as the ones before them are.
+type queue struct {
+	room chan struct{} // a token for each command in the queue
+
+	mu  sync.Mutex // guards all, and the order of what tell says
+	all []pending
+}
+
+func newQueue() queue { return queue{room: make(chan struct{}, maxPending)} }
+
+// push adds a command. It waits where too many are not answered.
+func (q *queue) push(ctx context.Context, p pending, tell func(string) error) error {
+	select {
+	case q.room <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.all = append(q.all, p)
+	return q.flush(tell)
+}
+
+// head is the command that the next reply answers.
+func (q *queue) head() (pending, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.all) == 0 {
+		return pending{}, false
+	}
+	return q.all[0], true
+}
+
+// pop removes the head, which was answered.
+func (q *queue) pop(tell func(string) error) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.all = q.all[1:]
+	<-q.room
+	return q.flush(tell)
+}
+
+// flush answers the commands at the head whose answer is ours. q.mu is held.
+func (q *queue) flush(tell func(string) error) error {
+	for len(q.all) > 0 && q.all[0].local != "" {
+		if err := tell(q.all[0].local); err != nil {
+			return err
+		}
+		q.all = q.all[1:]
+		<-q.room
+	}
+	return nil
+}

@@ -1,0 +1,459 @@
+package ftp
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const patience = 20 * time.Second
+
+var (
+	loop4 = netip.MustParseAddr("127.0.0.1")
+	loop6 = netip.MustParseAddr("::1")
+)
+
+// A stage is a session between a client and a server that a test plays.
+type stage struct {
+	t              *testing.T
+	client, server *side
+	hub            *Hub
+	log            bytes.Buffer
+	ended          chan error
+	relayed        chan struct{}
+}
+
+// A side is what a test plays: it says and expects lines.
+type side struct {
+	t    *testing.T
+	name string
+	conn *net.TCPConn
+	r    *bufio.Reader
+}
+
+func (s *side) say(line string) {
+	s.t.Helper()
+	if _, err := io.WriteString(s.conn, line+"\r\n"); err != nil {
+		s.t.Fatalf("%s: %v", s.name, err)
+	}
+}
+
+func (s *side) line() string {
+	s.t.Helper()
+	line, err := s.r.ReadString('\n')
+	if err != nil {
+		s.t.Fatalf("%s: %q, %v", s.name, line, err)
+	}
+	return strings.TrimSuffix(line, "\r\n")
+}
+
+func (s *side) hear(want string) {
+	s.t.Helper()
+	if got := s.line(); got != want {
+		s.t.Fatalf("%s heard %q, want %q", s.name, got, want)
+	}
+}
+
+// pair is a TCP connection over loopback.
+func pair(t *testing.T, at netip.Addr) (near, far *net.TCPConn) {
+	t.Helper()
+	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(at, 0)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if near, err = net.DialTCP("tcp", nil, l.Addr().(*net.TCPAddr)); err != nil {
+		t.Fatal(err)
+	}
+	if far, err = l.AcceptTCP(); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []*net.TCPConn{near, far} {
+		t.Cleanup(func() { c.Close() })
+	}
+	return near, far
+}
+
+// newStage starts a session of a client at from (a loopback address).
+func newStage(t *testing.T, from netip.Addr) *stage {
+	t.Helper()
+	st := &stage{t: t, hub: NewHub(Ports{40000, 40009}), ended: make(chan error, 1), relayed: make(chan struct{}, 8)}
+	client, clientFar := pair(t, from)
+	serverFar, server := pair(t, loop4)
+	deadline := time.Now().Add(patience)
+	client.SetDeadline(deadline)
+	server.SetDeadline(deadline)
+	st.client = &side{t, "client", client, bufio.NewReader(client)}
+	st.server = &side{t, "server", server, bufio.NewReader(server)}
+	go func() {
+		_, err := Serve(context.Background(), Config{
+			Client: clientFar, Server: serverFar,
+			ClientAddr: from, Door: from, ServerAddr: loop4, Source: loop4,
+			Hub: st.hub,
+			Dial: func(ctx context.Context, to netip.AddrPort) (*net.TCPConn, error) {
+				c, err := (&net.Dialer{}).DialContext(ctx, "tcp4", to.String())
+				if err != nil {
+					return nil, err
+				}
+				return c.(*net.TCPConn), nil
+			},
+			Relay: func(c, s *net.TCPConn, done func()) {
+				go func() {
+					io.Copy(c, s)
+					c.Close()
+					s.Close()
+					done()
+					st.relayed <- struct{}{}
+				}()
+			},
+			Log: slog.New(slog.NewTextHandler(&st.log, nil)),
+		})
+		st.ended <- err
+	}()
+	t.Cleanup(func() {
+		client.Close()
+		server.Close()
+		<-st.ended
+	})
+	st.server.say("220 ready")
+	st.client.hear("220 ready")
+	return st
+}
+
+// port reads the port out of a 229 or 227.
+func portOf(t *testing.T, line string) uint16 {
+	t.Helper()
+	code, _ := strconv.Atoi(line[:3])
+	p, ok := reply{code: code, last: line}.passivePort()
+	if !ok {
+		t.Fatalf("no port in %q", line)
+	}
+	return p
+}
+
+// The dialogues that real clients and servers hold, as they were recorded.
+// "C>" is the client's line, "S<" the server's; ">S" is what the server hears,
+// "<C" what the client hears.
+func TestDialogues(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		from netip.Addr
+		talk string
+	}{
+		{"unchanged", loop6, `
+			C> user anonymous
+			>S user anonymous
+			S< 331 Please specify the password.
+			<C 331 Please specify the password.`},
+		{"EPSV", loop6, `
+			C> EPSV
+			>S EPSV
+			S< 229 Entering Extended Passive Mode (|||50003|)
+			<C 229 Entering Extended Passive Mode (|||40000|)`},
+		{"EPSV-of-the-range", loop6, `
+			C> EPSV
+			>S EPSV
+			S< 229 Entering Extended Passive Mode (|||40007|)
+			<C 229 Entering Extended Passive Mode (|||40007|)`},
+		{"EPSV-2-of-wget", loop6, `
+			C> EPSV 2
+			>S EPSV 1
+			S< 229 Entering Extended Passive Mode (|||50007|).
+			<C 229 Entering Extended Passive Mode (|||40000|)`},
+		{"EPSV-2-of-IPv4", loop4, `
+			C> EPSV 2
+			>S EPSV 2
+			S< 522 Bad network protocol.
+			<C 522 Bad network protocol.`},
+		{"EPSV-before-login", loop6, `
+			C> EPSV
+			>S EPSV
+			S< 530 Please login with USER and PASS.
+			<C 530 Please login with USER and PASS.`},
+		{"EPSV-to-a-server-of-1985", loop6, `
+			C> EPSV
+			>S EPSV
+			S< 500 'EPSV': command not understood.
+			>S PASV
+			S< 227 Entering Passive Mode (10,77,0,2,195,84)
+			<C 229 Entering Extended Passive Mode (|||40000|)`},
+		{"EPSV-ALL", loop6, `
+			C> EPSV ALL
+			>S EPSV ALL
+			S< 200 EPSV ALL ok.
+			<C 200 EPSV ALL ok.`},
+		{"PASV-of-IPv4", loop4, `
+			C> PASV
+			>S PASV
+			S< 227 Entering Passive Mode (10,77,0,2,195,89).
+			<C 227 Entering Passive Mode (127,0,0,1,156,64).`},
+		{"PASV-of-IPv6", loop6, `
+			C> PASV
+			>S PASV
+			S< 227 Entering Passive Mode (10,77,0,2,195,89).
+			<C 227 Entering Passive Mode (0,0,0,0,156,64).`},
+		{"multi-line", loop6, `
+			C> FEAT
+			>S FEAT
+			S< 211-Features:
+			S<  EPSV
+			S< 211 End
+			<C 211-Features:
+			<C  EPSV
+			<C 211 End`},
+		{"preliminary", loop6, `
+			C> RETR x
+			>S RETR x
+			S< 150 Opening
+			<C 150 Opening
+			S< 226 Transfer complete.
+			<C 226 Transfer complete.`},
+		{"pipelined-refusals-in-turn", loop6, `
+			C> TYPE I
+			C> EPRT |2|2001:db8::1|40000|
+			C> NOOP
+			>S TYPE I
+			>S NOOP
+			S< 200 I
+			<C 200 I
+			<C 500 Illegal address: data goes to the client of this connection only.
+			S< 200 NOOP
+			<C 200 NOOP`},
+		{"EPRT-privileged", loop6, `
+			C> EPRT |2|::1|25|
+			<C 500 Illegal port: below 1024.`},
+		{"EPRT-1-of-IPv6", loop6, `
+			C> EPRT |1|127.0.0.1|40000|
+			<C 522 Network protocol not supported, use (2)`},
+		{"EPRT-2-of-IPv4", loop4, `
+			C> EPRT |2|::1|40000|
+			<C 522 Network protocol not supported, use (1)`},
+		{"EPRT-nonsense", loop6, `
+			C> EPRT 2 ::1 4000
+			<C 501 Syntax error in the address.`},
+		{"PORT-of-IPv6", loop6, `
+			C> PORT 127,0,0,1,156,64
+			<C 500 Illegal address: data goes to the client of this connection only.`},
+		{"PORT-bounce", loop4, `
+			C> PORT 10,1,2,3,0,25
+			<C 500 Illegal address: data goes to the client of this connection only.`},
+		{"LPRT", loop6, `
+			C> LPRT 4,4,10,1,2,3,2,0,25
+			<C 502 Command not implemented; use EPSV or EPRT.`},
+		{"ABOR-with-telnet", loop6, "\n\t\t\tC> \xff\xf4\xff\xf2ABOR\n\t\t\t>S \xff\xf4\xff\xf2ABOR\n\t\t\tS< 225 No transfer to ABOR.\n\t\t\t<C 225 No transfer to ABOR."},
+		{"timeout-unasked", loop6, `
+			S< 421 Timeout.
+			<C 421 Timeout.`},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			st := newStage(t, row.from)
+			for line := range strings.Lines(row.talk) {
+				line = strings.TrimLeft(strings.TrimSuffix(line, "\n"), "\t")
+				if line == "" {
+					continue
+				}
+				switch text := line[3:]; line[:2] {
+				case "C>":
+					st.client.say(text)
+				case ">S":
+					st.server.hear(text)
+				case "S<":
+					st.server.say(text)
+				case "<C":
+					st.client.hear(text)
+				default:
+					t.Fatalf("line %q", line)
+				}
+			}
+		})
+	}
+}
+
+// Passive data goes to the client that was told the port, and to no other.
+func TestPassiveData(t *testing.T) {
+	st := newStage(t, loop6)
+	data, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: loop4.AsSlice()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer data.Close()
+	st.client.say("EPSV")
+	st.server.hear("EPSV")
+	st.server.say(fmt.Sprintf("229 Entering (|||%d|)", data.Addr().(*net.TCPAddr).Port))
+	port := portOf(t, st.client.line())
+
+	thief, thiefFar := pair(t, loop6)
+	if st.hub.Arrive(thiefFar, netip.MustParseAddr("2001:db8:666::1"), port) {
+		t.Error("another client's connection was taken")
+	}
+	if st.hub.Arrive(thiefFar, loop6, port+1) {
+		t.Error("a connection to a port that was not told was taken")
+	}
+	thief.Close()
+	conn, far := pair(t, loop6)
+	if !st.hub.Arrive(far, loop6, port) {
+		t.Fatal("the client's own connection was not taken")
+	}
+	if again, _ := pair(t, loop6); st.hub.Arrive(again, loop6, port) {
+		t.Error("a second connection was taken")
+	}
+	server, err := data.AcceptTCP()
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(server, "the file")
+	server.Close()
+	conn.SetDeadline(time.Now().Add(patience))
+	if got, err := io.ReadAll(conn); err != nil || string(got) != "the file" {
+		t.Errorf("data %q, %v", got, err)
+	}
+	<-st.relayed
+}
+
+// Active data: the server connects to us, we to the client.
+func TestActiveData(t *testing.T) {
+	for _, row := range []struct {
+		name          string
+		from          netip.Addr
+		format, heard string
+		old           bool // the server knows no EPRT
+	}{
+		{"EPRT", loop6, "EPRT |2|::1|%d|", "EPRT |1|127.0.0.1|", false},
+		{"EPRT-odd-delimiter", loop6, "EPRT !2!::1!%d!", "EPRT |1|127.0.0.1|", false},
+		{"EPRT-old-server", loop6, "EPRT |2|::1|%d|", "EPRT |1|127.0.0.1|", true},
+		{"EPRT-IPv4", loop4, "EPRT |1|127.0.0.1|%d|", "EPRT |1|127.0.0.1|", false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			st := newStage(t, row.from)
+			data, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(row.from, 0)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer data.Close()
+			st.client.say(fmt.Sprintf(row.format, data.Addr().(*net.TCPAddr).Port))
+			line := st.server.line()
+			if !strings.HasPrefix(line, row.heard) {
+				t.Fatalf("server heard %q", line)
+			}
+			_, to, err := parseEPRT(strings.TrimPrefix(line, "EPRT "))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if row.old {
+				st.server.say("500 Unknown command.")
+				if to, err = parsePORT(strings.TrimPrefix(st.server.line(), "PORT ")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			st.server.say("200 command successful")
+			st.client.hear("200 command successful")
+			server, err := net.Dial("tcp4", to.String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			io.WriteString(server, "the file")
+			server.Close()
+			data.SetDeadline(time.Now().Add(patience))
+			conn, err := data.AcceptTCP()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if got, err := io.ReadAll(conn); err != nil || string(got) != "the file" {
+				t.Errorf("data %q, %v", got, err)
+			}
+			<-st.relayed
+		})
+	}
+}
+
+// After AUTH TLS nothing is read any more, and ports lead where they lead.
+func TestBlindAfterAuth(t *testing.T) {
+	st := newStage(t, loop6)
+	st.client.say("AUTH TLS")
+	st.server.hear("AUTH TLS")
+	st.server.say("234 Proceed with negotiation.")
+	st.client.hear("234 Proceed with negotiation.")
+	st.client.say("EPRT |2|2001:db8::1|25|") // would be TLS
+	st.server.hear("EPRT |2|2001:db8::1|25|")
+	st.server.say("229 (|||50003|)")
+	st.client.hear("229 (|||50003|)")
+	if other, _ := pair(t, loop6); st.hub.Arrive(other, netip.MustParseAddr("2001:db8:666::1"), 40003) {
+		t.Error("a stranger's connection was taken")
+	}
+}
+
+// Lines and replies without an end, or nonsense, end the session.
+func TestGarbage(t *testing.T) {
+	for _, row := range []struct{ name, client, server string }{
+		{"long-line", strings.Repeat("x", 2*maxLine), ""},
+		{"no-reply", "NOOP", "hello?"},
+		{"endless-reply", "NOOP", strings.Repeat("211-x\r\n", maxLines+1)},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			st := newStage(t, loop6)
+			io.WriteString(st.client.conn, row.client+"\r\n")
+			io.WriteString(st.server.conn, row.server+"\r\n")
+			select {
+			case err := <-st.ended:
+				if err == nil {
+					t.Error("no error")
+				}
+				st.ended <- err
+			case <-time.After(patience):
+				t.Error("the session goes on")
+			}
+		})
+	}
+}
+
+func FuzzReply(f *testing.F) {
+	f.Add("229 Entering Extended Passive Mode (|||50003|)\r\n")
+	f.Add("227 Entering Passive Mode (10,77,0,2,195,84).\r\n")
+	f.Add("211-Features\r\n EPSV\r\n211 End\r\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		r, err := readReply(bufio.NewReaderSize(strings.NewReader(text), maxLine))
+		if err != nil {
+			return
+		}
+		if !strings.HasPrefix(text, r.raw) {
+			t.Fatalf("reply %q is not the beginning of %q", r.raw, text)
+		}
+		if p, ok := r.passivePort(); ok {
+			if again, ok := (reply{code: 229, last: strings.TrimSpace(format229(p))}).passivePort(); !ok || again != p {
+				t.Fatalf("port %d reads back as %d", p, again)
+			}
+		}
+	})
+}
+
+func FuzzActiveTarget(f *testing.F) {
+	f.Add("EPRT |2|2001:db8:1::10|50047|")
+	f.Add("PORT 192,0,2,10,187,25")
+	client := netip.MustParseAddr("2001:db8:1::10")
+	f.Fuzz(func(t *testing.T, line string) {
+		for _, from := range []netip.Addr{client, netip.MustParseAddr("192.0.2.10")} {
+			c := parseCommand(line)
+			if c.verb != eprt && c.verb != port {
+				return
+			}
+			to, err := c.activeTarget(from)
+			if err == nil && (to.Addr() != from || to.Port() < 1024) {
+				t.Fatalf("%q of %s leads to %s", line, from, to)
+			}
+		}
+	})
+}
