@@ -6,7 +6,7 @@
 //	genkan help                                 the rest
 //
 // One file here is one subcommand. Exit statuses: 0 as asked; 1 it failed, and the reason stands on standard error;
-// 2 the command line itself is wrong; 3 "explain" found that the client is denied.
+// 2 the command line itself is wrong; 3 "explain" found that the client is denied; 4 "doctor" has warnings, and no more.
 package main
 
 import (

@@ -59,6 +59,9 @@ func (f *front) raise(ctx context.Context) error {
 	if f.plan.Tunnel == nil {
 		return nil
 	}
+	if err := mayTunnel(); err != nil {
+		return err
+	}
 	cfg := *f.plan.Tunnel
 	cfg.Log = f.log
 	t, err := tunnel.Up(ctx, cfg)

@@ -9,10 +9,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // patience bounds every wait of these tests; the machine may be busy.
@@ -334,5 +337,32 @@ func TestListAdd(t *testing.T) {
 	again.Close()
 	if status := d.stop(t, syscall.SIGTERM); status != 0 {
 		t.Errorf("exit status %d", status)
+	}
+}
+
+// Without the capabilities for a tunnel, run ends before it touches anything and names them.
+func TestMissingPrivilege(t *testing.T) {
+	needRoot(t) // to drop them
+	file := filepath.Join(t.TempDir(), "genkan.toml")
+	if err := os.WriteFile(file, []byte("[tunnel]\nprefix = \"2001:e41::/32\"\nrelays = [\"192.0.2.1\"]\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var out []byte
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // never unlocked: the thread that has lost its capabilities ends with this goroutine
+		for _, bit := range []uintptr{unix.CAP_NET_ADMIN, unix.CAP_NET_RAW} {
+			if err = unix.Prctl(unix.PR_CAPBSET_DROP, bit, 0, 0, 0); err != nil {
+				return
+			}
+		}
+		out, err = exec.Command("genkan", "run", "-c", file, "--socket", "").CombinedOutput()
+	}()
+	<-done
+	want := "genkan: a tunnel needs CAP_NET_ADMIN and CAP_NET_RAW; run as root, or give AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW in the systemd unit\n"
+	if err == nil || string(out) != want {
+		t.Errorf("%v, got %q, want %q", err, out, want)
 	}
 }

@@ -37,6 +37,9 @@ same name and an IPv6 default route that exist already are not touched without -
 			if err != nil {
 				return err
 			}
+			if err := mayTunnel(); err != nil && !dryRun {
+				return err
+			}
 			if err := nobodyKeeps(cmd.Context(), plan); err != nil {
 				return err
 			}
