@@ -125,16 +125,3 @@ func (st *state) viaTunnel(conn controller, peer netip.AddrPort) bool {
 	})
 	return err == nil && came != 0 && came == tunnel
 }
-
-// interfaceIndex looks an interface up by any socket: each time, as it may
-// have been made anew under its name.
-func interfaceIndex(fd int, name string) (int, error) {
-	request, err := unix.NewIfreq(name)
-	if err != nil {
-		return 0, err
-	}
-	if err := unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, request); err != nil {
-		return 0, err
-	}
-	return int(request.Uint32()), nil
-}

@@ -62,21 +62,6 @@ func (g *guard) check(network string, addr netip.AddrPort) error {
 	return nil
 }
 
-// isLocal tells whether ip is an address of this machine.
-func isLocal(ip netip.Addr) bool {
-	if ip.IsLoopback() {
-		return true
-	}
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return true // cannot tell: refuse
-	}
-	return slices.ContainsFunc(addrs, func(a net.Addr) bool {
-		p, err := netip.ParsePrefix(a.String())
-		return err == nil && p.Addr() == ip
-	})
-}
-
 // control is the Dialer.Control of every connection to a backend.
 func (g *guard) control(_ context.Context, network, address string, raw syscall.RawConn) error {
 	addr, err := netip.ParseAddrPort(address)

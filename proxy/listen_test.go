@@ -100,12 +100,18 @@ func TestListenFamilies(t *testing.T) {
 
 // Addresses that are not there yet can be listened on.
 func TestListenBeforeTheAddressExists(t *testing.T) {
-	start(t, Config{
+	s := start(t, Config{
 		Tunnel: mustAddr(t, "2001:db8::1"),
 		Forwards: []Forward{{
-			Name: "early", Listen: mustListen(t, "tunnel:4711", "192.0.2.77:4711"), To: mustBackend(t, unusedAddr(t)), Access: acl.AllowAll(),
+			Name: "early", Listen: mustListen(t, "tunnel:4711", "192.0.2.77:4711", "127.0.0.5:4711"), To: mustBackend(t, unusedAddr(t)), Access: acl.AllowAll(),
 		}},
 	})
+	for _, listener := range []string{"tcp/[2001:db8::1]:4711", "tcp/192.0.2.77:4711"} {
+		s.log.waitFor(t, `msg="listening on an address that this machine does not have yet"`, "listener="+listener)
+	}
+	if strings.Contains(s.log.String(), "127.0.0.5") {
+		t.Errorf("an address that is here was warned of:\n%s", s.log)
+	}
 }
 
 func mustAddr(t *testing.T, text string) acl.Addr {

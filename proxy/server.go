@@ -102,6 +102,7 @@ func (s *Server) open(st *state) ([]*door, error) {
 		opened = append(opened, d)
 	}
 	if len(errs) == 0 {
+		noteAbsent(s.log, opened)
 		return opened, nil
 	}
 	for _, d := range opened {

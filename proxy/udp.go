@@ -240,15 +240,5 @@ func (u *udpDoor) closeAll() {
 	}
 }
 
-// isTunnel tells whether an interface index is the tunnel's: looked up each
-// time, as the tunnel may have been made anew.
-func (st *state) isTunnel(index int) bool {
-	if st.config.TunnelInterface == "" {
-		return false
-	}
-	tunnel, err := net.InterfaceByName(st.config.TunnelInterface)
-	return err == nil && tunnel.Index == index
-}
-
 // isRefused tells the error that an ICMP port unreachable brings.
 func isRefused(err error) bool { return errors.Is(err, unix.ECONNREFUSED) }

@@ -102,12 +102,13 @@ func TestUDPBothFamilies(t *testing.T) {
 				t.Errorf("%s: %d bytes came back as %d", host, len(question), len(got))
 			}
 		}
-		s.log.waitFor(t, "msg=session", "forward=echo", "client="+conn.LocalAddr().(*net.UDPAddr).IP.String(), "backend="+to, "up=95000", "down=95000", "end=idle")
-	}
-	if st := s.Stats(); st.IPv4.Accepted != 1 || st.IPv6.Accepted != 1 || st.Services[0].Allowed != 2 || st.Backends[0].Total != 2 {
-		t.Errorf("Stats: %+v", st)
+		s.log.waitFor(t, "msg=session", "forward=echo", "client="+conn.LocalAddr().(*net.UDPAddr).IP.String(), "backend="+to, "up=", "down=", "end=idle")
 	}
 	poll(t, "leases were not released", func() bool { return s.Stats().Backends[0].Open == 0 })
+	// On a busy machine a client may have had more than one session.
+	if st := s.Stats(); st.IPv4.Accepted < 1 || st.IPv6.Accepted < 1 || st.Services[0].Up != 190000 || st.Services[0].Down != 190000 {
+		t.Errorf("Stats: %+v", st)
+	}
 }
 
 func TestUDPDeniedIsSilent(t *testing.T) {
