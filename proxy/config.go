@@ -51,7 +51,7 @@ type Config struct {
 type Timeouts struct {
 	Header   time.Duration // PROXY header, TLS ClientHello, HTTP request header; 5 s
 	Dial     time.Duration // connect to one backend; 5 s
-	Idle     time.Duration // no byte either way on a forward; 10 min
+	Idle     time.Duration // no byte either way on a forward; 1 h, which outlasts a lunch in a shell
 	Lifetime time.Duration // of a forwarded connection; 24 h
 	KeepIdle time.Duration // HTTP connection between two requests; 60 s
 	Request  time.Duration // one HTTP request, body and answer; 10 min

@@ -11,15 +11,20 @@
 //
 // A TCP connection's life, and the file that tells each part:
 //
-//	accept      one socket a family, IPv6 only; pauses without descriptors   bind.go, accept.go
-//	client      canonical address; mapped sources are hostile                arrival.go
-//	verdict     the rules of acl; a denied client gets an RST, or 403        judge.go
-//	service     a site by Host, or the forward of the port                   state.go, site.go
-//	backend     round-robin, least, hash; none that is ejected or down       group.go, health.go
-//	dial        IPv4 only, never to ourselves; the next one if it fails      guard.go, forward.go
-//	pipe        proxy/pipe moves the bytes; idle and lifetime are bounded    forward.go
-//	close       RST or half-close as the other side did; one log line        forward.go
+//	accept     one socket a family, IPv6 only, on the pipe engine's loops    bind.go, accept.go
+//	client     canonical address, PROXY header from those who must send one  arrival.go, enter.go
+//	service    a site by Host; a forward by its port, or by the name in TLS  state.go, enter.go
+//	verdict    the rules of acl; a denied client gets an RST, or 403         judge.go
+//	backend    round-robin, least, hash; none that is ejected or down        group.go, health.go
+//	source     our own address, the client's pool address, or its own        pools.go, transparent.go
+//	announce   PROXY header, or fields of HTTP                               announce.go, web
+//	dial       IPv4 only, never to ourselves; the next one if it fails       guard.go, forward.go
+//	pipe       proxy/pipe moves the bytes; idle and lifetime are bounded     forward.go
+//	close      RST or half-close as the other side did; count, one log line  forward.go
 //
-// Every connection holds a slot of MaxConns from accept to close (tracker.go).
-// Apply replaces the configuration under all this (reload.go).
+// UDP clients have sessions (udp.go, session.go) with the same parts but for
+// the pipe. HTTP takes them for each request (site.go, webengine.go). Every
+// connection is counted in a gate (accept.go) and known to a tracker, which can
+// cut it (tracker.go). Apply replaces the configuration under all this
+// (reload.go).
 package proxy

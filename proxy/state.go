@@ -403,7 +403,7 @@ func (t *Timeouts) fill() error {
 	}{
 		{&t.Header, 5 * time.Second, "header"},
 		{&t.Dial, 5 * time.Second, "dial"},
-		{&t.Idle, 10 * time.Minute, "idle"},
+		{&t.Idle, time.Hour, "idle"},
 		{&t.Lifetime, 24 * time.Hour, "lifetime"},
 		{&t.KeepIdle, time.Minute, "keep_idle"},
 		{&t.Request, 10 * time.Minute, "request"},
