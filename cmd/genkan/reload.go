@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
 
 	"genkan/cmd/genkan/config"
 	"genkan/tunnel"
@@ -161,4 +163,41 @@ func (f *front) stateAnswers(mux *http.ServeMux) {
 		case <-r.Context().Done():
 		}
 	})
+}
+
+// reloadCommand is "genkan reload".
+func reloadCommand(io streams) *cobra.Command {
+	var socket string
+	var dryRun bool
+	cmd := &cobra.Command{
+		Use:   "reload [--dry-run]",
+		Short: "Read the configuration again, all of it or nothing",
+		Long: `Reload puts the file as it is now in the place of what runs, and shows the difference: "+" comes, "-" goes, "~"
+changes. Where the file does not hold, the old configuration goes on and the mistakes are shown. What is open goes on.`,
+		Args: arguments(0, 0, "[--dry-run]"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			path := "/reload"
+			if dryRun {
+				path += "?dry-run=yes"
+			}
+			text, err := askRun(cmd.Context(), socket, http.MethodPost, path, nil)
+			if err != nil {
+				return err
+			}
+			var lines []string
+			if err := json.Unmarshal(text, &lines); err != nil {
+				return err
+			}
+			for _, line := range lines {
+				fmt.Fprintln(io.out, line)
+			}
+			if len(lines) == 0 {
+				fmt.Fprintln(io.out, "nothing differs")
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&socket, "socket", runSocket, "the running Genkan's `SOCKET`")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only show the difference")
+	return cmd
 }

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// tunnelStatusCommand is "genkan tunnel status".
+func tunnelStatusCommand(streams streams) *cobra.Command {
+	var asJSON bool
+	cmd := tunnelAskCommand("status [--json]", "Say what the tunnel is and has done", "/status", func(out io.Writer, answer []byte) error {
+		if asJSON {
+			_, err := out.Write(answer)
+			return err
+		}
+		var s tunnelStatus
+		if err := json.Unmarshal(answer, &s); err != nil {
+			return fmt.Errorf("the tunnel's process answers what cannot be read: %w", err)
+		}
+		s.words(out)
+		return nil
+	}, streams)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
+	return cmd
+}
+
+// words is the status for people.
+func (s tunnelStatus) words(out io.Writer) {
+	fmt.Fprintf(out, "interface  %s, %s %s, %s datapath, MTU %d\n", s.Interface, s.Kind, s.Role, s.Datapath, s.MTU)
+	for _, why := range s.Fallback {
+		fmt.Fprintf(out, "           not %s\n", why)
+	}
+	fmt.Fprintf(out, "address    %s in %s, from %s\n", s.Address, s.Delegated, s.Local)
+	for _, r := range s.Relays {
+		fmt.Fprintf(out, "relay      %s\n", r)
+	}
+	fmt.Fprintf(out, "exposes    %s, filter %s\n", s.Expose, s.Filter)
+	fmt.Fprintf(out, "since      %s, process %d, made again %d times\n", s.Since.Format(time.RFC3339), s.Pid, s.Remade)
+	fmt.Fprintf(out, "received   %d packets, %d bytes\n", s.Received.Packets, s.Received.Bytes)
+	fmt.Fprintf(out, "sent       %d packets, %d bytes\n", s.Sent.Packets, s.Sent.Bytes)
+	reasons := make([]string, 0, len(s.Drops))
+	for reason, n := range s.Drops {
+		if n > 0 {
+			reasons = append(reasons, reason)
+		}
+	}
+	slices.Sort(reasons)
+	for _, reason := range reasons {
+		fmt.Fprintf(out, "dropped    %d %s\n", s.Drops[reason], reason)
+	}
+	if s.ConfirmUntil != nil {
+		fmt.Fprintf(out, "waits      for \"genkan tunnel confirm\" until %s\n", s.ConfirmUntil.Format(time.RFC3339))
+	}
+}
