@@ -154,11 +154,15 @@ func peek(conn *net.TCPConn, deadline time.Time, limit int, enough func([]byte) 
 		return 0, err
 	}
 	defer conn.SetReadDeadline(time.Time{})
-	buffer := make([]byte, limit)
+	buffer := make([]byte, min(limit, 2<<10)) // grows: most have little to say
 	seen := 0
 	var result error
 	err = raw.Read(func(fd uintptr) bool {
 		n, _, err := unix.Recvfrom(int(fd), buffer, unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		for err == nil && n == len(buffer) && n < limit {
+			buffer = make([]byte, min(limit, 2*n))
+			n, _, err = unix.Recvfrom(int(fd), buffer, unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		}
 		switch {
 		case err == unix.EAGAIN || err == unix.EINTR || err == nil && n == seen && n > 0:
 			return false
