@@ -73,6 +73,10 @@ func prepareSocket(e endpoint, raw syscall.RawConn) error {
 			set(fd, unix.SOL_IPV6, unix.IPV6_FREEBIND, 1)
 		}
 		if e.network == "tcp" {
+			// The first clients may be in the queue before the engine has the
+			// listener, and sockets inherit what it has at that moment.
+			set(fd, unix.SOL_SOCKET, unix.SO_OOBINLINE, 1)
+			set(fd, unix.SOL_TCP, unix.TCP_NODELAY, 1)
 			set(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
 			set(fd, unix.SOL_TCP, unix.TCP_KEEPIDLE, 60)
 			set(fd, unix.SOL_TCP, unix.TCP_KEEPINTVL, 15)
