@@ -56,12 +56,17 @@ func (c *Conn) Cut() {
 	c.req.Abort()
 }
 
-// endIdle ends the connection where it waits for a request.
+// drainGrace is how long connections that wait for a request are kept when
+// the server drains: a request may be on its way, and is better answered with
+// "Connection: close" than with a reset.
+const drainGrace = time.Second
+
+// endIdle ends the connection soon where it waits for a request.
 func (c *Conn) endIdle() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.idle.Load() {
-		c.guard.StrikeRead()
+		c.guard.Read(drainGrace)
 	}
 }
 
@@ -131,8 +136,8 @@ func (c *Conn) waitFirst(first bool) error {
 	c.wire.release()
 	c.guard.Read(c.idleTime(first))
 	c.idle.Store(true)
-	if c.s.draining.Load() && !first {
-		c.guard.StrikeRead()
+	if c.s.draining.Load() {
+		c.guard.Read(drainGrace)
 	}
 	err := c.fill()
 	c.idle.Store(false)
@@ -210,8 +215,8 @@ func (c *Conn) exchange(keep bool) bool {
 		c.reset()
 		return false
 	}
-	if !keep {
-		c.linger()
+	if !complete {
+		c.linger() // the client still sends
 	}
 	return keep
 }

@@ -28,8 +28,8 @@ func (c *Conn) park(first bool) {
 	c.wire.release()
 	c.guard.Read(c.idleTime(first))
 	c.idle.Store(true)
-	if c.s.draining.Load() && !first {
-		c.guard.StrikeRead()
+	if c.s.draining.Load() {
+		c.guard.Read(drainGrace)
 	}
 	c.loops.OnReadable(func() { c.serveOnLoop(first) })
 }

@@ -110,8 +110,9 @@ func (s *Server) track(c *Conn, in bool) {
 	}
 }
 
-// Drain asks every connection to end after its present request, and ends
-// those that wait for one. Connections that come later get one request answered.
+// Drain asks every connection to end after its present request, or the next
+// one if that comes within a second. Connections that come later get one
+// request answered.
 func (s *Server) Drain() {
 	s.draining.Store(true)
 	s.mu.Lock()

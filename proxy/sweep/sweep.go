@@ -87,8 +87,8 @@ func strike(at *atomic.Int64, now int64) bool {
 
 func (s *Sweeper) now() int64 { return int64(time.Since(s.start)) + 1 }
 
-// A Guard is one connection's deadlines. Read and Write are for the one
-// goroutine that reads or writes; Strike may be called by any.
+// A Guard is one connection's deadlines. Its methods may be called by any
+// goroutine; of two calls of Read, or of Write, the later counts.
 type Guard struct {
 	s           *Sweeper
 	conn        net.Conn
