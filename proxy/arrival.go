@@ -21,8 +21,8 @@ type arrival struct {
 	door   *door
 	began  time.Time
 
-	// The connection is raw while arrive runs, on a loop of the pipe engine,
-	// and conn once it was taken from there.
+	// The connection is raw on the engine's loop until it is decided on, and
+	// conn where it was taken from there.
 	raw  *pipe.Conn
 	conn *net.TCPConn
 
@@ -38,7 +38,6 @@ type arrival struct {
 func (s *Server) arrive(d *door, c *pipe.Conn) {
 	s.gate.enter()
 	a := &arrival{server: s, state: s.state.Load(), door: d, began: time.Now(), raw: c}
-	defer func() { a.raw = nil }()
 	if a.svc = a.state.services[d.endpoint]; a.svc == nil {
 		a.refuse() // a reload took the listener away meanwhile
 		return
@@ -73,8 +72,9 @@ func (a *arrival) addr() acl.Addr { return acl.AddrFrom(a.client.Addr()) }
 
 // refuse ends the arrival with an RST.
 func (a *arrival) refuse() {
-	if a.raw != nil {
-		a.raw.Refuse()
+	if raw := a.raw; raw != nil {
+		a.raw = nil
+		raw.Refuse()
 	} else {
 		reset(a.conn)
 	}
@@ -99,8 +99,9 @@ func (a *arrival) take() bool {
 
 // pipe gives the arrival to the engine.
 func (a *arrival) pipe(plan pipe.Plan) *pipe.Stream {
-	if a.raw != nil {
-		return a.raw.Forward(plan)
+	if raw := a.raw; raw != nil {
+		a.raw = nil
+		return raw.Forward(plan)
 	}
 	return a.server.pipe.Forward(a.conn, plan)
 }
