@@ -102,7 +102,8 @@ func (u *userspace) open(s site) error {
 		u.dev = dev
 	}
 	link, err := user.Open(u.dev, user.Config{
-		Local: s.place.Local, Address: s.place.Address, MTU: s.mtu, TTL: s.cfg.TTL, Anycast: s.cfg.Anycast, Check: s.check,
+		Uplink: s.cfg.strictUplink(s.place),
+		Local:  s.place.Local, Address: s.place.Address, MTU: s.mtu, TTL: s.cfg.TTL, Anycast: s.cfg.Anycast, Check: s.check,
 	})
 	u.link = link
 	return explain(fmt.Sprintf("tunnel sockets for %q", name), capRaw, err)
@@ -113,6 +114,9 @@ func (u *userspace) serve(ctx context.Context) error { return u.link.Serve(ctx) 
 func (u *userspace) count(st *Status) {
 	if u.dev == nil {
 		return
+	}
+	if u.link != nil {
+		u.link.Overflow()
 	}
 	c := &u.dev.Count
 	st.Received.add(Count{Packets: c.RxPackets.Load(), Bytes: c.RxBytes.Load()})

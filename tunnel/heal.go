@@ -128,7 +128,7 @@ func (t *Tunnel) broken() error {
 func (t *Tunnel) waived(s *step) bool { return s.Op == opFilter && t.filter == nil }
 
 func (p place) same(q place) bool {
-	return p.Local == q.Local && p.Uplink == q.Uplink && p.UplinkMTU == q.UplinkMTU && slices.Equal(p.Broadcasts, q.Broadcasts)
+	return p.Local == q.Local && p.Uplink == q.Uplink && p.Index == q.Index && p.UplinkMTU == q.UplinkMTU && slices.Equal(p.Broadcasts, q.Broadcasts)
 }
 
 // rebuild makes what is missing, or the tunnel of another address.

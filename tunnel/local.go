@@ -17,6 +17,7 @@ import (
 type place struct {
 	Local      netip.Addr   // our IPv4 address
 	Uplink     string       // the interface towards the other end
+	Index      int          // of the uplink, 0 where there is none
 	UplinkMTU  int          // 0 where there is no route yet
 	Broadcasts []netip.Addr // of the uplink's networks
 	Delegated  netip.Prefix
@@ -99,7 +100,7 @@ func (p *place) owner() {
 }
 
 func (p *place) useLink(link netlink.Link) {
-	p.Uplink, p.UplinkMTU = link.Attrs().Name, link.Attrs().MTU
+	p.Uplink, p.Index, p.UplinkMTU = link.Attrs().Name, link.Attrs().Index, link.Attrs().MTU
 	addrs, err := netlink.AddrList(link, netlink.FAMILY_V4)
 	if err != nil {
 		return
@@ -128,6 +129,17 @@ func lastOf(n *net.IPNet) (netip.Addr, bool) {
 		last[i] |= ^m
 	}
 	return netip.AddrFrom4(last), true
+}
+
+// strictUplink is the uplink where packets that come by other interfaces are
+// let in only if the route back to their source leads there: a container behind
+// one of those may claim to be a relay. A relay's address may be reached by
+// several interfaces, with routes that say nothing: 0.
+func (c Config) strictUplink(p place) int {
+	if c.Role == RoleRelay {
+		return 0
+	}
+	return p.Index
 }
 
 // checker is the ingress table for c at p.

@@ -24,17 +24,23 @@ const (
 // have a route back, and pass.
 func (b *builder) foreign() {
 	c := b.chain("foreign", nftables.ChainHookPrerouting, nftables.ChainPriorityRaw)
-	var noRouteBack []expr.Any
+	var strangers []expr.Any
 	if b.has.fib {
-		noRouteBack = []expr.Any{
-			&expr.Fib{Register: 1, FlagSADDR: true, FlagIIF: true, ResultOIF: true},
-			compare(expr.CmpOpEq, make([]byte, 4)),
-		}
+		strangers = noRouteBack()
 	}
 	b.rule(c, "foreign-6rd",
 		iif(expr.CmpOpNeq, b.cfg.Interface), iif(expr.CmpOpNeq, "lo"),
 		prefix(expr.PayloadBaseNetworkHeader, src6, expr.CmpOpEq, b.cfg.Domain),
-		noRouteBack, drop())
+		strangers, drop())
+}
+
+// noRouteBack is true where the route back to the source does not lead out by
+// the interface that the packet came by.
+func noRouteBack() []expr.Any {
+	return []expr.Any{
+		&expr.Fib{Register: 1, FlagSADDR: true, FlagIIF: true, ResultOIF: true},
+		compare(expr.CmpOpEq, make([]byte, 4)),
+	}
 }
 
 // track keeps what goes to our listeners, and back, out of conntrack: a flood
@@ -129,6 +135,9 @@ func (b *builder) outside() {
 					except(r.Except), drop())
 			}
 		}
+	}
+	if k.Strict && b.has.fib {
+		b.rule(c, "other-interface", ours, noRouteBack(), drop())
 	}
 	var stranger []expr.Any
 	for _, relay := range k.Relays {

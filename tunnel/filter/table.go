@@ -43,6 +43,7 @@ type Config struct {
 // Kernel is what the rules in front of a sit device are made of.
 type Kernel struct {
 	Local  netip.Addr
+	Strict bool // packets have to come by the interface that leads to their source
 	Relays []netip.Addr
 	Domain netip.Prefix // zero for 6in4
 	Rules  []ingress.Rule

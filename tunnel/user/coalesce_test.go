@@ -34,7 +34,7 @@ func newSink(t *testing.T) *sink {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := newReceiver(mustNull(t), w, Config{Check: checker(t)}, new(Counters))
+	r, err := newReceiver(mustNull(t), w, Config{Check: checker(t)}, nil, new(Counters))
 	if err != nil {
 		t.Fatal(err)
 	}

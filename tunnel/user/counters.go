@@ -23,24 +23,26 @@ type Fault uint8
 
 // The faults.
 const (
-	BadOffload  Fault = iota // a virtio_net_hdr that makes no sense
-	Truncated                // larger than any IPv4 packet
-	TUNWrite                 // the TUN device refused it
-	Overflow                 // the kernel's receive queue was full
-	TooBig                   // larger than the path towards the other end
-	Unreachable              // no IPv4 route or neighbour
-	SendRefused              // a firewall rule or a full queue
+	BadOffload     Fault = iota // a virtio_net_hdr that makes no sense
+	Truncated                   // larger than any IPv4 packet
+	OtherInterface              // came by an interface that does not lead to its source
+	TUNWrite                    // the TUN device refused it
+	Overflow                    // the kernel's receive queue was full
+	TooBig                      // larger than the path towards the other end
+	Unreachable                 // no IPv4 route or neighbour
+	SendRefused                 // a firewall rule or a full queue
 	numFaults
 )
 
 var faultNames = [numFaults]string{
-	BadOffload:  "bad-offload",
-	Truncated:   "truncated",
-	TUNWrite:    "tun-write",
-	Overflow:    "rx-overflow",
-	TooBig:      "tx-too-big",
-	Unreachable: "tx-unreachable",
-	SendRefused: "tx-refused",
+	BadOffload:     "bad-offload",
+	Truncated:      "truncated",
+	OtherInterface: "other-interface",
+	TUNWrite:       "tun-write",
+	Overflow:       "rx-overflow",
+	TooBig:         "tx-too-big",
+	Unreachable:    "tx-unreachable",
+	SendRefused:    "tx-refused",
 }
 
 // String returns the fault's name in metrics and status.

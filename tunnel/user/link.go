@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"genkan/tunnel/ingress"
 )
 
@@ -39,6 +41,7 @@ type Config struct {
 	Local   netip.Addr       // our IPv4 address
 	Address netip.Addr       // our IPv6 address, from which errors come
 	MTU     int              // of the tunnel interface
+	Uplink  int              // the interface that sources are not looked up for; 0: none are, by any
 	TTL     int              // of the outer packets, 1 to 255
 	Anycast bool             // Local is one of several relays': always set DF
 	Check   *ingress.Checker // made for Local
@@ -48,7 +51,9 @@ type Config struct {
 type Link struct {
 	dev     *Device
 	sockets []*os.File
+	receive *os.File // one of them
 	hops    *hops
+	reverse *reverse
 	rx      *receiver
 	tx      *sender
 	reports *reporter
@@ -76,7 +81,8 @@ func (l *Link) open(cfg Config) error {
 			return err
 		}
 	}
-	receive, err := l.socket(openPacket(cfg.Local))
+	var err error
+	l.receive, err = l.socket(openPacket(cfg.Local))
 	if err != nil {
 		return err
 	}
@@ -92,7 +98,10 @@ func (l *Link) open(cfg Config) error {
 		return err
 	}
 	out := exit{small: outlets[0], large: outlets[1], packet: outlets[2], hops: l.hops, paths: new(paths)}
-	if l.rx, err = newReceiver(receive, tun, cfg, &l.dev.Count); err != nil {
+	if l.reverse, err = newReverse(); err != nil {
+		return err
+	}
+	if l.rx, err = newReceiver(l.receive, tun, cfg, l.reverse, &l.dev.Count); err != nil {
 		return err
 	}
 	if l.reports, err = newReporter(listen, func(b []byte) { tun.message(b, &l.dev.Count) }, cfg, out.paths, &l.dev.Count); err != nil {
@@ -139,6 +148,20 @@ func (l *Link) Serve(ctx context.Context) error {
 	return errors.Join(errs[:]...)
 }
 
+// Overflow adds what the kernel could not queue for the receiver since the last
+// call to the counter of that fault.
+func (l *Link) Overflow() {
+	conn, err := l.receive.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = conn.Control(func(fd uintptr) {
+		if st, err := unix.GetsockoptTpacketStats(int(fd), unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
+			l.dev.Count.Faults[Overflow].Add(uint64(st.Drops))
+		}
+	})
+}
+
 // past is a deadline that wakes whoever waits.
 var past = time.Unix(1, 0)
 
@@ -152,6 +175,10 @@ func (l *Link) Close() error {
 	if l.hops != nil {
 		l.hops.close()
 		l.hops = nil
+	}
+	if l.reverse != nil {
+		l.reverse.close()
+		l.reverse = nil
 	}
 	return errors.Join(errs...)
 }

@@ -32,24 +32,27 @@ type receiver struct {
 	msgs   [rxBatch]unix.Mmsghdr
 	iov    [rxBatch]unix.Iovec
 	aux    [rxBatch][auxLen]byte
+	names  [rxBatch]unix.RawSockaddrLinklayer
 	frames [rxBatch][]byte
 
 	flows  coalescer
 	single [1]unix.Iovec
 	tun    tunWriter
 	clamp  int // MTU for TCP's MSS
+	uplink int // 0: sources are not looked up
+	routes *reverse
 
 	n    int // messages in the batch
 	err  error
 	read func(fd uintptr) bool // made once: a closure a call would allocate
 }
 
-func newReceiver(socket *os.File, tun tunWriter, cfg Config, count *Counters) (*receiver, error) {
+func newReceiver(socket *os.File, tun tunWriter, cfg Config, routes *reverse, count *Counters) (*receiver, error) {
 	conn, err := socket.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
-	r := &receiver{conn: conn, tun: tun, check: cfg.Check, clamp: cfg.MTU, count: count}
+	r := &receiver{conn: conn, tun: tun, check: cfg.Check, clamp: cfg.MTU, uplink: cfg.Uplink, routes: routes, count: count}
 	for i := range r.frames {
 		r.frames[i] = make([]byte, frameLen)
 		r.iov[i].Base = &r.frames[i][0]
@@ -57,6 +60,7 @@ func newReceiver(socket *os.File, tun tunWriter, cfg Config, count *Counters) (*
 		r.msgs[i].Hdr.Iov = &r.iov[i]
 		r.msgs[i].Hdr.SetIovlen(1)
 		r.msgs[i].Hdr.Control = &r.aux[i][0]
+		r.msgs[i].Hdr.Name = (*byte)(unsafe.Pointer(&r.names[i]))
 	}
 	r.read = r.recvmmsg
 	return r, nil
@@ -66,6 +70,7 @@ func newReceiver(socket *os.File, tun tunWriter, cfg Config, count *Counters) (*
 func (r *receiver) recvmmsg(fd uintptr) bool {
 	for i := range r.msgs {
 		r.msgs[i].Hdr.SetControllen(auxLen)
+		r.msgs[i].Hdr.Namelen = unix.SizeofSockaddrLinklayer
 	}
 	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.msgs[0])), rxBatch, unix.MSG_DONTWAIT, 0, 0)
 	switch errno {
@@ -112,6 +117,11 @@ func (r *receiver) frame(i int) {
 	}
 	frame := r.frames[i][:m.Len]
 	pkt := frame[vnetLen+link:]
+	if from := int(r.names[i].Ifindex); r.uplink != 0 && from != r.uplink && len(pkt) >= outerLen &&
+		!r.routes.by(from, [4]byte(pkt[12:16]), time.Now()) {
+		r.count.Faults[OtherInterface].Add(1)
+		return
+	}
 	reason := r.check.Check(pkt)
 	switch reason {
 	case ingress.Pass:

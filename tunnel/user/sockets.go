@@ -14,7 +14,7 @@ import (
 const rcvBuf = 8 << 20
 
 // openPacket opens the receiver: every IPv4 packet with protocol 41 that comes
-// to local on any interface, with its link header and a virtio_net_hdr.
+// to local by any interface, with its link header and a virtio_net_hdr.
 //
 // ETH_P_IP, not ETH_P_ALL: the packet is then seen once, on the interface that
 // delivers it (not on the ports of a bridge or bond too), and what we send is

@@ -227,7 +227,7 @@ func TestNoAllocations(t *testing.T) {
 		delete(known.known, dst)
 	}
 
-	rx, err := newReceiver(null, tun, cfg, &count)
+	rx, err := newReceiver(null, tun, cfg, nil, &count)
 	if err != nil {
 		t.Fatal(err)
 	}
