@@ -1,7 +1,6 @@
 package pipe
 
 import (
-	"encoding/binary"
 	"fmt"
 	"net"
 	"net/netip"
@@ -117,7 +116,7 @@ func (l *loop) welcome(a *Listener, fd int32, client netip.AddrPort) {
 
 // A Conn is a client's connection that was just accepted. It is good only until
 // the function returns that handles it, and that function must not block. The
-// first of Forward, Take and Refuse decides; when none was called, the connection
+// first of Forward, Take, TakeFD and Refuse decides; when none was called, the connection
 // is refused.
 type Conn struct {
 	loop          *loop
@@ -160,6 +159,14 @@ func (c *Conn) Take() (*net.TCPConn, error) {
 		return nil, fmt.Errorf("pipe: take a connection: %w", err)
 	}
 	return conn.(*net.TCPConn), nil
+}
+
+// TakeFD gives the descriptor itself away, non-blocking and close-on-exec, for
+// another event loop. -1: c was decided on before.
+func (c *Conn) TakeFD() int {
+	fd := int(c.fd)
+	c.fd = -1
+	return fd
 }
 
 // Forward relays c as p says. It returns nil when c was decided on before.
@@ -206,8 +213,4 @@ func addrPort(sa *unix.RawSockaddrAny) netip.AddrPort {
 		return netip.AddrPortFrom(netip.AddrFrom16(v6.Addr), port(&v6.Port))
 	}
 	return netip.AddrPort{}
-}
-
-func port(p *uint16) uint16 {
-	return binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(p))[:])
 }

@@ -136,29 +136,23 @@ func (l *loop) greet(s *Stream) bool {
 
 // dialSocket makes a socket that connects to p.Backend.
 func dialSocket(p *Plan) (int32, error) {
-	family := unix.AF_INET6
-	if p.Backend.Addr().Is4() {
-		family = unix.AF_INET
-	}
-	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	fd, err := tcpSocket(p.Backend.Addr())
 	if err != nil {
 		return -1, fmt.Errorf("connect to %s: %w", p.Backend, os.NewSyscallError("socket", err))
 	}
-	setInt(int32(fd), unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-	prepare(int32(fd))
+	setInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	prepare(fd)
 	if p.Source.IsValid() {
-		err = bindSource(fd, p)
-		if err != nil {
-			unix.Close(fd)
+		if err := bindSource(int(fd), p); err != nil {
+			closeFD(fd)
 			return -1, fmt.Errorf("connect to %s from %s: %w", p.Backend, p.Source, err)
 		}
 	}
-	err = unix.Connect(fd, sockaddr(p.Backend))
-	if err != nil && err != unix.EINPROGRESS && err != unix.EINTR {
-		unix.Close(fd)
+	if err := connectTo(fd, p.Backend); err != 0 && err != unix.EINPROGRESS && err != unix.EINTR {
+		closeFD(fd)
 		return -1, fmt.Errorf("connect to %s: %w", p.Backend, os.NewSyscallError("connect", err))
 	}
-	return int32(fd), nil
+	return fd, nil
 }
 
 // bindSource lets the kernel choose the port when it knows the destination

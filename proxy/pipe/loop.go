@@ -88,8 +88,7 @@ func (l *loop) release() {
 
 // watch registers fd once and for all.
 func (l *loop) watch(fd, about, index int32, events uint32) error {
-	ev := unix.EpollEvent{Events: events, Fd: index, Pad: about}
-	return unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, int(fd), &ev)
+	return watch(l.epoll, fd, events, index, about)
 }
 
 // run serves until stop.

@@ -1,8 +1,10 @@
 package pipe
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"time"
 	"unsafe"
@@ -66,6 +68,56 @@ func epollWait(ep int, events []unix.EpollEvent, ms int) int {
 		return -1 // EINTR
 	}
 	return n
+}
+
+// watch adds fd to an epoll set; index and about come back with each event.
+func watch(ep int, fd int32, events uint32, index, about int32) error {
+	ev := unix.EpollEvent{Events: events, Fd: index, Pad: about}
+	_, _, err := unix.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(ep), unix.EPOLL_CTL_ADD, uintptr(fd), uintptr(unsafe.Pointer(&ev)), 0, 0)
+	return asError(err)
+}
+
+// tcpSocket makes a socket of the address's family that does not block.
+func tcpSocket(to netip.Addr) (int32, error) {
+	family := unix.AF_INET6
+	if to.Is4() {
+		family = unix.AF_INET
+	}
+	fd, _, err := unix.RawSyscall(unix.SYS_SOCKET, uintptr(family), unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	return int32(fd), asError(err)
+}
+
+// connectTo begins to connect. EINPROGRESS is the usual error.
+func connectTo(fd int32, to netip.AddrPort) unix.Errno {
+	var err unix.Errno
+	if to.Addr().Is4() {
+		sa := unix.RawSockaddrInet4{Family: unix.AF_INET, Addr: to.Addr().As4()}
+		setPort(&sa.Port, to.Port())
+		_, _, err = unix.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&sa)), unsafe.Sizeof(sa))
+	} else {
+		sa := unix.RawSockaddrInet6{Family: unix.AF_INET6, Addr: to.Addr().As16()}
+		setPort(&sa.Port, to.Port())
+		_, _, err = unix.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&sa)), unsafe.Sizeof(sa))
+	}
+	return err
+}
+
+// A port stands in network order in a socket address.
+
+func setPort(p *uint16, port uint16) {
+	binary.BigEndian.PutUint16((*[2]byte)(unsafe.Pointer(p))[:], port)
+}
+
+func port(p *uint16) uint16 {
+	return binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(p))[:])
+}
+
+// asError makes a nil error of 0.
+func asError(err unix.Errno) error {
+	if err == 0 {
+		return nil
+	}
+	return err
 }
 
 func closeFD(fd int32) {
