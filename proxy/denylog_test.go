@@ -27,9 +27,5 @@ func TestDenyLogIsBounded(t *testing.T) {
 		time.Sleep(denyEvery + time.Millisecond)
 		d.note("denied", "forward", "f", client, flood)
 		log.waitFor(t, "msg=denied", `rule="deny all"`, "suppressed=90")
-		stats := d.stats()
-		if len(stats) != 2 || stats[0].Denied != 101 || stats[1].Denied != 1 {
-			t.Errorf("stats: %+v", stats)
-		}
 	})
 }
