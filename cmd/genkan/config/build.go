@@ -22,6 +22,7 @@ type Plan struct {
 	Proxy    proxy.Config   // Tunnel and TunnelInterface are filled in once the tunnel stands
 	Env      acl.Env        // what rules of the main file may refer to
 	Warnings Mistakes       // what is doubtful, in the order of files and lines
+	Admin    netip.AddrPort // of the metrics; invalid: nowhere
 	Lists    *list.Files    // the lists that files fill, read and not watched yet
 
 	parts map[string]string    // what Diff compares
@@ -125,6 +126,9 @@ func (k *checker) build() *Plan {
 	slices.SortStableFunc(places, func(a, b place) int { return k.compare(a.pos, b.pos) })
 	k.shared(places)
 	k.loops(places, services)
+	if plan.Admin = k.admin(places); plan.Admin.IsValid() {
+		plan.Proxy.Refuse = append(plan.Proxy.Refuse, plan.Admin)
+	}
 	plan.Proxy.Listeners = k.listeners(places)
 	plan.Proxy.Pools = k.pools()
 	if len(services) == 0 && len(k.mistakes) == 0 && k.c.Tunnel == nil {

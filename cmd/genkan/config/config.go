@@ -16,6 +16,7 @@ type Config struct {
 	StateDir  Text     // what survives a restart; not given: /var/lib/genkan
 	Timeouts  Timeouts
 	Tunnel    *Tunnel // nil: there is none
+	Admin     *Admin  // nil: nowhere
 	Lists     []List
 	Sites     []Site
 	Forwards  []Forward
@@ -79,6 +80,13 @@ func fields() []field[Config] {
 				c.Tunnel = &Tunnel{Pos: v.pos}
 				if sub(d, v, tunnelFields(), c.Tunnel) {
 					c.Tunnel.Pos = v.table.pos
+				}
+			}},
+		{"admin", `[admin]`, "where the state and the metrics can be looked at; nowhere without it",
+			func(d *decoder, c *Config, v *value) {
+				c.Admin = &Admin{Pos: v.pos}
+				if sub(d, v, adminFields(), c.Admin) {
+					c.Admin.Pos = v.table.pos
 				}
 			}},
 		{"listener", `[listener."tunnel:25"]`, "what sites and forwards on one listener share",

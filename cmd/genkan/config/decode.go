@@ -74,7 +74,11 @@ func (d *decoder) unknown(t *table, e *entry, keys []string) string {
 
 // wrong reports a value of the wrong kind.
 func (d *decoder) wrong(v *value) {
-	if v.kind != invalid { // what could not be read has been reported already
+	switch {
+	case v.kind == invalid: // it has been reported already
+	case strings.HasPrefix(d.write, "["+d.key): // a table
+		d.mistake(v.pos, "%s: found %s; write the header %s, and its keys below", d.key, v.found(), d.write)
+	default:
 		d.mistake(v.pos, "%s: found %s; write %s = %s", d.key, v.found(), d.key, d.write)
 	}
 }

@@ -12,6 +12,9 @@ func (c *Config) parts() map[string]string {
 		"what stands above the first header": fmt.Sprint(c.Embedded, spellPrefixes(c.NAT64), spellPrefixes(c.Backends), c.MaxConns, c.StateDir, c.ByPort),
 		"[timeouts]":                         fmt.Sprint(c.Timeouts),
 	}
+	if c.Admin != nil {
+		all["[admin]"] = c.Admin.Listen.S
+	}
 	for _, s := range c.Sites {
 		all["site "+quote(s.Name.S)] = fmt.Sprint(s)
 	}

@@ -78,8 +78,9 @@ func (p *parser) recover(bad *unstable.ParserError) bool {
 	if strings.HasPrefix(p.line(start), "[") {
 		p.current = nil
 	}
+	single := endsWithLine(p.line(start))
 	for n := p.at(start).Line; n < len(p.lines); n++ {
-		if looksLikeExpression(p.line(p.lines[n])) {
+		if single || looksLikeExpression(p.line(p.lines[n])) {
 			p.base, p.end = p.lines[n], p.lines[n]
 			p.toml.Reset(p.src[p.base:])
 			return true
@@ -112,6 +113,14 @@ func (p *parser) line(offset int) string {
 		rest = rest[:i]
 	}
 	return strings.Trim(string(rest), " \t\r")
+}
+
+// endsWithLine reports whether a mistake in a line cannot reach into the next: it opens no list, table or long string.
+func endsWithLine(line string) bool {
+	_, value, ok := strings.Cut(line, "=")
+	value = strings.TrimLeft(value, " \t")
+	return !ok && !strings.HasPrefix(line, "[") || ok && value != "" && !strings.ContainsAny(value[:1], "[{") &&
+		!strings.HasPrefix(value, `"""`) && !strings.HasPrefix(value, "'''")
 }
 
 // looksLikeExpression reports whether a line can begin a header or a key.

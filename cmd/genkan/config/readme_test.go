@@ -64,6 +64,7 @@ func keyTable() string {
 	rows(&b, "forward: ", forward)
 	rows(&b, "check.", checkFields())
 	rows(&b, "lists, one: ", listFields())
+	rows(&b, "admin.", adminFields())
 	rows(&b, "listener: ", listenerFields())
 	rows(&b, "pool: ", poolFields())
 	rows(&b, "timeouts.", timeoutFields())

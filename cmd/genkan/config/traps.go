@@ -65,6 +65,9 @@ func (p *parser) explainKey(start int, line string) (int, string) {
 		if rest == "" {
 			return start, strconv.Quote(cut(line)) + " is YAML; write the header [" + key + "], or " + key + " = and a value"
 		}
+		if strings.HasPrefix(key, `"`) {
+			return start, cut(line) + " is JSON; write " + strings.Trim(key, `"`) + " = " + quoted(strings.TrimSuffix(rest, ","))
+		}
 		return start, strconv.Quote(cut(line)) + " is YAML; write " + key + " = " + quoted(rest)
 	}
 	if strings.HasSuffix(line, "{") {
@@ -72,6 +75,9 @@ func (p *parser) explainKey(start int, line string) (int, string) {
 	}
 	if first, rest, ok := strings.Cut(line, " "); ok && isKey(first) && strings.HasSuffix(line, ";") {
 		return start, "a line here is key = value; write " + first + " = " + quoted(strings.TrimSpace(strings.TrimSuffix(rest, ";")))
+	}
+	if first, rest, ok := strings.Cut(line, " "); ok && isKey(first) && strings.IndexAny(strings.TrimSpace(rest), `"'[0123456789`) == 0 {
+		return start, "a = is missing; write " + first + " = " + strings.TrimSpace(cut(rest))
 	}
 	return start, "this line is neither a [header] nor key = value; write key = \"value\", or # in front of a remark"
 }
@@ -89,6 +95,9 @@ func (p *parser) explainValue(start, wrong int, key, rest, msg string) (int, str
 		return value, cut(word) + " is no TOML; write " + key + " = true"
 	case "false", "no", "off":
 		return value, cut(word) + " is no TOML; write " + key + " = false"
+	}
+	if strings.Contains(msg, "leading zero") {
+		return value, "a number does not begin with 0; write " + key + " = " + cut(strings.TrimLeft(word, "0"))
 	}
 	if i := strings.IndexAny(rest, "“”„‘’"); i >= 0 {
 		return value + i, "these are the quotes of a word processor; write straight ones: \""
