@@ -32,6 +32,18 @@ type introduction struct {
 	id      []byte         // unique to the connection
 }
 
+// preamble is a PROXY header of nobody, as announce wants it: the backend takes the
+// connection for our own (proxy-protocol.txt §2.1 UNKNOWN, §2.2 LOCAL).
+func preamble(announce []string) string {
+	if len(announce) == 0 {
+		return ""
+	}
+	if announce[0] == "proxy-v2" {
+		return "\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"
+	}
+	return "PROXY UNKNOWN\r\n"
+}
+
 // newID makes a connection's unique id, 16 bytes.
 func newID() []byte {
 	id := make([]byte, 16)

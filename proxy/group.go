@@ -47,6 +47,9 @@ type groupConfig struct {
 	probeFrom string
 	// transparent: clients come from their own addresses.
 	transparent bool
+	// preamble is what a check sends first, of nobody's behalf, where the
+	// backend wants a PROXY header.
+	preamble string
 }
 
 // comesFrom says from which addresses clients come. Checks come from the pool

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"genkan/acl"
+	"genkan/proxy/proxyproto"
 )
 
 func newTestGroup(t *testing.T, config groupConfig) (*group, *logBuffer) {
@@ -163,6 +164,26 @@ func TestChecks(t *testing.T) {
 	log.waitFor(t, `msg="backend is well again"`, "backend="+to)
 	if _, err := g.pick(mustAddr(t, "192.0.2.1"), nil); err != nil {
 		t.Error(err)
+	}
+}
+
+// A backend that wants a PROXY header gets one with its checks.
+func TestCheckPreamble(t *testing.T) {
+	for _, announce := range []string{"proxy-v1", "proxy-v2"} {
+		seen := make(chan string, 100)
+		to := startBackend(t, func(conn *net.TCPConn) {
+			h, err := proxyproto.Read(conn, patience)
+			rest := make([]byte, 4)
+			io.ReadFull(conn, rest)
+			seen <- fmt.Sprint(h.Version, h.Local, string(rest), err)
+		})
+		start(t, Config{Forwards: []Forward{{
+			Name: "f", Listen: mustListen(t, "127.0.0.1:0"), To: mustBackend(t, to), Announce: []string{announce},
+			Check: Check{Interval: time.Hour, Send: "PING", Expect: "PONG"},
+		}}})
+		if got, want := <-seen, fmt.Sprint(int(announce[7]-'0'), true, "PING", error(nil)); got != want {
+			t.Errorf("%s: the backend saw %s, want %s", announce, got, want)
+		}
 	}
 }
 

@@ -76,7 +76,7 @@ func (g *group) watch(ctx context.Context, m *member, dial dialFunc) {
 	for {
 		addrs := m.addrs.Load()
 		if addrs != nil {
-			err := g.config.check.once(ctx, netip.AddrPortFrom((*addrs)[0], m.port), dial)
+			err := g.checkOnce(ctx, netip.AddrPortFrom((*addrs)[0], m.port), dial)
 			if ctx.Err() != nil {
 				return
 			}
@@ -112,8 +112,9 @@ func (g *group) note(m *member, err error) {
 // maxAnswer bounds what a check reads in search of Expect.
 const maxAnswer = 16 << 10
 
-// once makes one check of a backend.
-func (c Check) once(ctx context.Context, to netip.AddrPort, dial dialFunc) error {
+// checkOnce makes one check of a backend.
+func (g *group) checkOnce(ctx context.Context, to netip.AddrPort, dial dialFunc) error {
+	c := g.config.check
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	conn, err := dial(ctx, to)
@@ -125,8 +126,8 @@ func (c Check) once(ctx context.Context, to netip.AddrPort, dial dialFunc) error
 	if err := conn.SetDeadline(deadline); err != nil {
 		return err
 	}
-	if c.Send != "" {
-		if _, err := conn.Write([]byte(c.Send)); err != nil {
+	if hello := g.config.preamble + c.Send; hello != "" {
+		if _, err := conn.Write([]byte(hello)); err != nil {
 			return err
 		}
 	}

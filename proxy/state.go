@@ -222,6 +222,7 @@ func (st *state) addForward(c Forward, s *Server, errs *faults) {
 	one.Lifetime = cmp.Or(c.Lifetime, st.timeouts.Lifetime)
 	config, err := st.groupOf("forward", c.Name, c.To, c.Balance, c.Check, c.MaxConns)
 	errs.add(place, err)
+	config.preamble = preamble(c.Announce)
 	config.comesFrom(c.Source, c.Pool)
 	span := uint16(0)
 	for _, l := range c.Listen {

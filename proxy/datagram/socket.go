@@ -53,6 +53,10 @@ func (ls *Loops) Listen(udp *net.UDPConn, h Handler) (*Socket, error) {
 	}
 	fd := -1
 	controlErr := raw.Control(func(own uintptr) {
+		// One socket for all clients: a burst must fit in. FORCE is for root.
+		if unix.SetsockoptInt(int(own), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) != nil {
+			unix.SetsockoptInt(int(own), unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
+		}
 		if err = askLocal(int(own)); err == nil {
 			fd, err = unix.FcntlInt(own, unix.F_DUPFD_CLOEXEC, 0)
 		}
@@ -65,6 +69,9 @@ func (ls *Loops) Listen(udp *net.UDPConn, h Handler) (*Socket, error) {
 	}
 	return ls.start(fd, h)
 }
+
+// receiveBuffer is that of a listening socket.
+const receiveBuffer = 4 << 20
 
 // askLocal asks for the local address of each datagram.
 func askLocal(fd int) error {
