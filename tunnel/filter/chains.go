@@ -219,6 +219,28 @@ func (b *builder) insidePayload(c *nftables.Chain) {
 	}, drop())
 }
 
+// leaving drops what must not go out by sit, or what the other end would drop
+// (RFC 5969 §12).
+func (b *builder) leaving() {
+	out := b.cfg.Kernel.Out
+	c := b.conn.AddChain(&nftables.Chain{Name: "egress", Table: b.table})
+	b.rule(b.chain("leaving", nftables.ChainHookPostrouting, nftables.ChainPriorityFilter), "",
+		oif(expr.CmpOpEq, b.cfg.Interface), []expr.Any{&expr.Verdict{Kind: expr.VerdictJump, Chain: c.Name}})
+	for _, offset := range []uint32{src6, dst6} {
+		for _, p := range out.Silent {
+			b.rule(c, ingress.EgressMartian.String(), pattern(offset, expr.CmpOpEq, p), drop())
+		}
+	}
+	if out.Kind == ingress.Relay {
+		return
+	}
+	var foreign []expr.Any
+	for _, p := range out.Own {
+		foreign = append(foreign, pattern(src6, expr.CmpOpNeq, p)...)
+	}
+	b.rule(c, ingress.EgressSource.String(), foreign, drop())
+}
+
 // pattern compares an inner address with a pattern of the ingress table.
 func pattern(offset uint32, op expr.CmpOp, p ingress.Pattern) []expr.Any {
 	var value, m [addr6]byte

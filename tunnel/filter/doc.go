@@ -7,6 +7,8 @@
 //		chain foreign { prerouting raw }   # sources of our 6rd domain that come by another interface
 //		chain inside  { prerouting raw }   # sit only: jumps to the ingress table's checks on inner addresses
 //		chain checks  { … }
+//		chain leaving { postrouting }      # sit only: jumps to the checks on what goes out
+//		chain egress  { … }
 //		chain track   { prerouting raw }   # listeners' traffic fills no conntrack table
 //		chain expose  { input filter }     # what the tunnel lets in
 //		chain forward { forward filter }   # an edge: nothing new goes through to others

@@ -47,6 +47,7 @@ type Kernel struct {
 	Relays []netip.Addr
 	Domain netip.Prefix // zero for 6in4
 	Rules  []ingress.Rule
+	Out    ingress.Outbound
 	MTU    int
 }
 
@@ -115,6 +116,7 @@ func apply(cfg Config, has features) (*Filter, error) {
 	}
 	if cfg.Kernel != nil {
 		b.inside()
+		b.leaving()
 	}
 	if cfg.Listeners {
 		if has.ct {
