@@ -4,6 +4,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"genkan/proxy/pipe"
 )
@@ -51,7 +52,7 @@ type gate struct {
 	limit int64
 	open  atomic.Int64
 	shut  atomic.Bool
-	full  func(shut bool) // told when the gate shuts and opens
+	full  func(shut bool) // told when the gate shuts and opens, under mu
 
 	mu        sync.Mutex // guards listeners and changes of shut
 	listeners map[*pipe.Listener]bool
@@ -105,10 +106,19 @@ func (g *gate) remove(ln *pipe.Listener) {
 	delete(g.listeners, ln)
 }
 
-func (s *Server) logFull(shut bool) {
-	if shut {
-		s.log.Warn("max_conns reached: new clients wait until connections end", "max_conns", s.gate.limit)
-		return
+// logFull logs that the gate shut, once a minute at most (with a queue of
+// clients it turns with every few), and that it opened after that.
+func (s *Server) logFull() func(shut bool) {
+	var last time.Time
+	told := false
+	return func(shut bool) {
+		switch now := time.Now(); {
+		case shut && now.Sub(last) > time.Minute:
+			last, told = now, true
+			s.log.Warn("max_conns reached: new clients wait until connections end", "max_conns", s.gate.limit)
+		case !shut && told:
+			told = false
+			s.log.Info("accepting again", "open", s.gate.open.Load())
+		}
 	}
-	s.log.Info("accepting again", "open", s.gate.open.Load())
 }

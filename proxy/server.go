@@ -60,7 +60,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s.conns = newTracker()
-	s.gate = &gate{limit: int64(st.maxConns), full: s.logFull, listeners: map[*pipe.Listener]bool{}}
+	s.gate = &gate{limit: int64(st.maxConns), full: s.logFull(), listeners: map[*pipe.Listener]bool{}}
 	s.web = newWebEngine(s, st.timeouts)
 	s.state.Store(st)
 	return s, nil
