@@ -7,6 +7,7 @@ import (
 
 	"genkan/acl"
 	"genkan/proxy/ftp"
+	"genkan/proxy/message"
 )
 
 // Config is everything that a Server does. It is passed by value; New and
@@ -36,6 +37,10 @@ type Config struct {
 
 	// TransparentBy says how answers to SourceTransparent come back to us.
 	TransparentBy TransparentBy
+
+	// Underscores says what becomes of a request's fields that a CGI server
+	// would take for ours, such as X_Forwarded_For. Zero: they are dropped.
+	Underscores message.Underscores
 
 	// MaxConns bounds the client connections that are open at once, over all
 	// listeners. Zero: 65536. At the bound no more are accepted.

@@ -106,7 +106,7 @@ func (a *arrival) welcome() {
 		a.wait(a.sniff)
 	case a.svc.forward != nil:
 		a.forward(a.svc.forward, sni.Hello{})
-	case a.take():
+	default:
 		a.server.web.take(a)
 	}
 }

@@ -110,9 +110,6 @@ func (w *webEngine) startLoops() {
 // take gives an arrival to the engine.
 func (w *webEngine) take(a *arrival) {
 	one := &stream{client: a.addr()}
-	one.cutWith(func() { reset(a.conn) })
-	a.server.conns.add(one)
-	w.serving.Add(1)
 	ended := func() {
 		a.server.conns.remove(one)
 		a.server.gate.leave()
@@ -122,6 +119,12 @@ func (w *webEngine) take(a *arrival) {
 		w.serveOnLoop(a, one, ended)
 		return
 	}
+	if !a.take() {
+		return
+	}
+	one.cutWith(func() { reset(a.conn) })
+	a.server.conns.add(one)
+	w.serving.Add(1)
 	go func() {
 		defer ended()
 		w.serve(a, one)
@@ -130,14 +133,23 @@ func (w *webEngine) take(a *arrival) {
 
 // serveOnLoop gives a plain connection to one of the loops.
 func (w *webEngine) serveOnLoop(a *arrival, one *stream, ended func()) {
-	conn, err := w.loops[int(w.next.Add(1))%len(w.loops)].Take(a.conn)
-	if err != nil {
-		w.server.log.Warn("connection refused", "client", a.addr(), "cause", err)
-		ended()
-		return
+	loop := w.loops[int(w.next.Add(1))%len(w.loops)]
+	var conn *fiber.Conn
+	if raw := a.raw; raw != nil {
+		a.raw = nil
+		conn = loop.TakeFD(raw.TakeFD(), a.local, a.peer)
+	} else {
+		var err error
+		if conn, err = loop.Take(a.conn); err != nil {
+			w.server.log.Warn("connection refused", "client", a.addr(), "cause", err)
+			a.server.gate.leave()
+			return
+		}
 	}
 	c := w.front.NewConn(conn, nil, a.source(), w.handler(a))
 	one.cutWith(c.Cut)
+	a.server.conns.add(one)
+	w.serving.Add(1)
 	c.Start(ended)
 }
 
@@ -151,7 +163,7 @@ func (a *arrival) source() message.Source {
 }
 
 func (w *webEngine) handler(a *arrival) *exchange.Handler {
-	return &exchange.Handler{Policy: &visit{arrival: a, sites: w}, Transport: w.transport}
+	return &exchange.Handler{Policy: &visit{arrival: a, sites: w}, Transport: w.transport, Underscores: a.state.config.Underscores}
 }
 
 // A protocol is one connection of a front.

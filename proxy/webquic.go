@@ -9,7 +9,6 @@ import (
 
 	"genkan/acl"
 	"genkan/proxy/certs"
-	"genkan/proxy/exchange"
 	"genkan/proxy/http3"
 	"genkan/proxy/message"
 )
@@ -64,7 +63,7 @@ func (w *webEngine) acceptQUIC(d *door, client, local netip.AddrPort, sni string
 		Client: acl.Client{Addr: a.addr()}, ClientPort: client.Port(), Local: a.local, TLS: true,
 	}
 	from.ServerName, _ = serverName(sni)
-	return from, &exchange.Handler{Policy: &visit{arrival: a, sites: w}, Transport: w.transport}, true
+	return from, w.handler(a), true
 }
 
 // doors gives the QUIC listeners.

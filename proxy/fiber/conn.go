@@ -3,6 +3,7 @@ package fiber
 import (
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"sync/atomic"
 	"time"
@@ -17,7 +18,7 @@ type Conn struct {
 	loop          *Loop
 	fd            int32
 	slot, gen     int32
-	local, remote net.Addr
+	local, remote netip.AddrPort
 
 	readable, writable bool
 	ended              bool   // the other side has sent all, or reset
@@ -30,7 +31,7 @@ type Conn struct {
 // Take makes a connection one of the loop's, from any goroutine. tcp is closed
 // in any case.
 func (l *Loop) Take(tcp *net.TCPConn) (*Conn, error) {
-	c := &Conn{loop: l, slot: -1, local: tcp.LocalAddr(), remote: tcp.RemoteAddr()}
+	c := &Conn{loop: l, slot: -1, local: addrPort(tcp.LocalAddr()), remote: addrPort(tcp.RemoteAddr())}
 	raw, err := tcp.SyscallConn()
 	if err != nil {
 		tcp.Close()
@@ -49,6 +50,20 @@ func (l *Loop) Take(tcp *net.TCPConn) (*Conn, error) {
 		return nil, os.NewSyscallError("dup", err)
 	}
 	return c, nil
+}
+
+// TakeFD makes a connected TCP socket one of the loop's, from any goroutine.
+// The descriptor is non-blocking, and the Conn's from now on.
+func (l *Loop) TakeFD(fd int, local, remote netip.AddrPort) *Conn {
+	return &Conn{loop: l, slot: -1, fd: int32(fd), local: local, remote: remote}
+}
+
+func addrPort(a net.Addr) netip.AddrPort {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	return tcp.AddrPort()
 }
 
 // Loop is the loop that the connection belongs to.
@@ -251,10 +266,10 @@ func (c *Conn) Detach() (*net.TCPConn, error) {
 }
 
 // LocalAddr implements net.Conn.
-func (c *Conn) LocalAddr() net.Addr { return c.local }
+func (c *Conn) LocalAddr() net.Addr { return net.TCPAddrFromAddrPort(c.local) }
 
 // RemoteAddr implements net.Conn.
-func (c *Conn) RemoteAddr() net.Addr { return c.remote }
+func (c *Conn) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(c.remote) }
 
 // SetDeadline implements net.Conn, as SetReadDeadline does.
 func (c *Conn) SetDeadline(t time.Time) error {
