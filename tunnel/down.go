@@ -46,7 +46,7 @@ func Plan(ctx context.Context, cfg Config) ([]string, error) {
 	if cfg.Datapath == DatapathAuto {
 		cfg.Datapath = DatapathUserspace
 	}
-	steps, err := s.steps(cfg.Datapath)
+	steps, err := s.steps(cfg.Datapath, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -41,11 +41,15 @@ func (t *Tunnel) Serve(ctx context.Context) error {
 			return err
 		}
 		t.cfg.Log.Warn("tunnel: to be made again", "interface", t.cfg.Interface, "cause", err)
+		said := ""
 		for wait := settle; ctx.Err() == nil; wait = min(2*wait, patrol) {
 			if err = t.rebuild(ctx); err == nil {
 				break
 			}
-			t.cfg.Log.Error("tunnel: could not be made again, tries on", "interface", t.cfg.Interface, "err", err)
+			if err.Error() != said { // once, not every two seconds of a long night
+				said = err.Error()
+				t.cfg.Log.Error("tunnel: could not be made again, tries on", "interface", t.cfg.Interface, "err", err)
+			}
 			pause(ctx, wait)
 		}
 	}
@@ -149,7 +153,11 @@ func (t *Tunnel) rebuild(ctx context.Context) error {
 			t.dp = nil
 			t.remade++
 		}
-		if err := t.build(ctx); err != nil {
+		s, err := t.cfg.survey(ctx)
+		if err == nil {
+			err = t.build(s)
+		}
+		if err != nil {
 			return err
 		}
 		p := t.site.place

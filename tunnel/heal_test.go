@@ -165,3 +165,23 @@ func TestUplinkDownAndUp(t *testing.T) {
 		t.Errorf("address %s, was %s", p.Edge.Address(), address)
 	}
 }
+
+// A default route that somebody makes while the tunnel is up does not keep it
+// from healing.
+func TestHealsBesideForeignDefaultRoute(t *testing.T) {
+	p := pair(t)
+	whole(t, p, "before")
+	p.EdgeNS.Must(func() error {
+		dst, err := netlink.ParseIPNet("::/0")
+		if err != nil {
+			return err
+		}
+		lo, err := netlink.LinkByName("up0")
+		if err != nil {
+			return err
+		}
+		return netlink.RouteAdd(&netlink.Route{Dst: dst, LinkIndex: lo.Attrs().Index, Priority: 2048})
+	})
+	deleteLink(p.EdgeNS, "tun6rd")
+	whole(t, p, "deletion")
+}

@@ -18,7 +18,9 @@ import (
 const defaultMetric = 1024
 
 // steps returns what has to be made for a tunnel at s by a datapath, in order.
-func (s site) steps(datapath string) ([]step, error) {
+// The metric is that of a default route that we have made already, which is not
+// refused for one that somebody made since; 0 where there is none.
+func (s site) steps(datapath string, metric int) ([]step, error) {
 	c, p, name := s.cfg, s.place, s.cfg.Interface
 	conf := func(key, value string) step {
 		return step{Op: opSysctl, Link: name, Key: "net/ipv6/conf/" + name + "/" + key, Value: value}
@@ -52,9 +54,11 @@ func (s site) steps(datapath string) ([]step, error) {
 		steps = append(steps, step{Op: opRoute, Link: name, Dst: r.Masked(), Metric: math.MaxInt32, Reject: true})
 	}
 	if c.Role == RoleEdge {
-		metric, err := c.defaultRouteMetric()
-		if err != nil {
-			return nil, err
+		if metric == 0 {
+			var err error
+			if metric, err = c.defaultRouteMetric(); err != nil {
+				return nil, err
+			}
 		}
 		steps = append(steps, step{Op: opRoute, Link: name, Dst: netip.PrefixFrom(netip.IPv6Unspecified(), 0),
 			Via: defaultVia(datapath, s), Metric: metric})

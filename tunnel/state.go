@@ -28,6 +28,16 @@ type state struct {
 
 const stateVersion = 1
 
+// defaultMetric is that of the default route that was made, 0 if none was.
+func (s *state) defaultMetric() int {
+	for _, st := range s.Steps {
+		if st.Op == opRoute && st.Dst.Bits() == 0 {
+			return st.Metric
+		}
+	}
+	return 0
+}
+
 // A stateFile keeps the state of one tunnel interface and the lock that says
 // that a living process owns it.
 type stateFile struct {

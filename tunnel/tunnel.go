@@ -71,8 +71,18 @@ func (t *Tunnel) up(ctx context.Context) error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if err := t.build(ctx); err != nil {
-		return errors.Join(err, t.takeBack(nil), file.remove())
+	s, err := t.cfg.survey(ctx)
+	if err != nil {
+		if left != nil { // nothing is changed yet: what forwards goes on
+			return errors.Join(err, file.unlock())
+		}
+		return errors.Join(err, file.remove())
+	}
+	if err := t.build(s); err != nil {
+		if undo := t.takeBack(nil); undo != nil {
+			return errors.Join(err, undo, file.unlock())
+		}
+		return errors.Join(err, file.remove())
 	}
 	t.cfg.Log.Info("tunnel: up", "interface", t.cfg.Interface, "datapath", t.name,
 		"local", t.site.place.Local, "address", t.site.place.Address, "delegated", t.site.place.Delegated, "mtu", t.site.mtu)
@@ -118,17 +128,11 @@ func (s *state) dropForeignLink(name string) error {
 	return err
 }
 
-// build makes the tunnel for where we are now, out of what stands. Called with
-// mu held.
-func (t *Tunnel) build(ctx context.Context) error {
-	s, err := t.cfg.survey(ctx)
-	if err != nil {
-		return err
-	}
-	t.fallback = nil
+// build makes the tunnel for s, out of what stands. Called with mu held.
+func (t *Tunnel) build(s site) error {
 	all := t.candidates()
 	for i, name := range all {
-		steps, err := s.steps(name)
+		steps, err := s.steps(name, t.state.defaultMetric())
 		if err != nil {
 			return err
 		}
@@ -208,6 +212,9 @@ func (t *Tunnel) make(s site, steps []step) error {
 			return err
 		}
 	}
+	slices.SortStableFunc(t.state.Steps, func(a, b step) int {
+		return slices.IndexFunc(steps, a.same) - slices.IndexFunc(steps, b.same)
+	})
 	return t.file.save(t.state)
 }
 
