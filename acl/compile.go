@@ -60,6 +60,7 @@ func Compile(rules []RuleText, env Env) (*Policy, error) {
 	if errs != nil {
 		return nil, errs
 	}
+	p.counts = newTallies(len(p.rules) + 1)
 	p.dropTiers()
 	p.warnings = warn(p)
 	return p, nil

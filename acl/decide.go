@@ -22,7 +22,11 @@ func (p *Policy) decide(c Client, q question) Verdict {
 	case !c.Addr.IsValid():
 		return Verdict{Status: http.StatusForbidden, Why: "there is no client address"}
 	case p.allowAll:
-		return Verdict{Allow: true, Why: "there are no access rules"}
+		v := Verdict{Allow: true, Why: "there are no access rules"}
+		if q.count {
+			p.tally(0, &v)
+		}
+		return v
 	}
 	s := seeker{client: c, key: keyOf(c.Addr), in: &p.in}
 	var got taken
@@ -48,6 +52,9 @@ func (p *Policy) decide(c Client, q question) Verdict {
 	return p.conclude(len(p.rules), v, got, &s, &q)
 }
 
+// statusGated is what HTTP answers where a gate refuses.
+const statusGated = http.StatusTooManyRequests
+
 // ask puts the client to a gate; the Verdict allows where reading goes on.
 func (p *Policy) ask(r *rule, a Addr, got *taken, q *question) Verdict {
 	g := p.gates[r.gate]
@@ -63,7 +70,7 @@ func (p *Policy) ask(r *rule, a Addr, got *taken, q *question) Verdict {
 }
 
 func (g *gate) refusal(r *rule, wait time.Duration) Verdict {
-	return Verdict{Status: http.StatusTooManyRequests, RetryAfter: wait, Rule: r.text.Text, Pos: r.text.Pos, Why: g.refuse}
+	return Verdict{Status: statusGated, RetryAfter: wait, Rule: r.text.Text, Pos: r.text.Pos, Why: g.refuse}
 }
 
 // verdict is what an allow or deny rule says.
@@ -84,6 +91,9 @@ func (r *rule) verdict(h hit) Verdict {
 func (p *Policy) conclude(i int, v Verdict, got taken, s *seeker, q *question) Verdict {
 	if q.steps != nil {
 		v.Why = p.detail(i, v, s, q)
+	}
+	if q.count {
+		p.tally(i, &v)
 	}
 	if got == 0 {
 		return v

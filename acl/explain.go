@@ -2,7 +2,6 @@ package acl
 
 import (
 	"fmt"
-	"net/http"
 	"time"
 )
 
@@ -61,7 +60,7 @@ func (p *Policy) detail(i int, v Verdict, s *seeker, q *question) string {
 	if i < len(p.rules) {
 		r := &p.rules[i]
 		text = r.text
-		if v.Status != http.StatusTooManyRequests {
+		if v.Status != statusGated {
 			why = r.describe(s, q.at)
 		}
 	}

@@ -68,13 +68,14 @@ type held struct {
 type taken uint8
 
 // A Policy decides by rules in order; the first allow or deny that matches
-// decides, and no match is deny. It is immutable, apart from the gates' counters,
+// decides, and no match is deny. It is immutable, apart from counters,
 // and safe for concurrent use. A nil or zero Policy denies everybody.
 type Policy struct {
 	rules    []rule
 	gates    []*gate
 	in       insides
 	allowAll bool
+	counts   []*tallies // one a rule, and the default's
 	warnings []Warning
 }
 
@@ -87,11 +88,12 @@ type rule struct {
 }
 
 // AllowAll returns the Policy of an absent "access": everybody may enter.
-func AllowAll() *Policy { return &Policy{allowAll: true} }
+func AllowAll() *Policy { return &Policy{allowAll: true, counts: newTallies(1)} }
 
-// Check decides for c and counts c at the gates on the way. An attempt that a
-// later rule refuses is counted nowhere. It does not allocate, unless a conns
-// gate has something to give back.
+// Check decides for c and counts c at the gates on the way, and the verdict in
+// Tallies. An attempt that a later rule refuses counts at no gate. It does not
+// allocate, unless a
+// conns gate has something to give back.
 func (p *Policy) Check(c Client) Verdict { return p.decide(c, question{count: true}) }
 
 // Recheck decides for a client that is already inside: gates are skipped. It

@@ -1,16 +1,14 @@
 package proxy
 
 import (
-	"cmp"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
 	"genkan/acl"
 )
 
-// A denyLog logs and counts denials, with a bound on the lines of each rule:
+// A denyLog logs denials, with a bound on the lines of each rule:
 // a flood of refused clients must not fill the disk. It is safe for concurrent
 // use.
 type denyLog struct {
@@ -33,7 +31,6 @@ type ruleKey struct {
 }
 
 type ruleLog struct {
-	denied     int64
 	suppressed int64     // since the last line
 	full       time.Time // when the burst is whole again
 }
@@ -56,7 +53,7 @@ func (d *denyLog) note(message, kind, name string, client acl.Addr, v acl.Verdic
 	d.log.Info(message, attrs...)
 }
 
-// count counts a denial, and tells whether it may write a line and how many
+// count takes a denial, and tells whether it may write a line and how many
 // before it could not.
 func (d *denyLog) count(key ruleKey) (suppressed int64, ok bool) {
 	d.mu.Lock()
@@ -66,7 +63,6 @@ func (d *denyLog) count(key ruleKey) (suppressed int64, ok bool) {
 		r = &ruleLog{}
 		d.rules[key] = r
 	}
-	r.denied++
 	now := time.Now()
 	if r.full.Before(now) {
 		r.full = now
@@ -85,18 +81,4 @@ func (d *denyLog) reset() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	clear(d.rules)
-}
-
-func (d *denyLog) stats() []RuleStats {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	var all []RuleStats
-	for key, r := range d.rules {
-		all = append(all, RuleStats{key.kind, key.name, key.rule, key.pos, r.denied})
-	}
-	slices.SortFunc(all, func(a, b RuleStats) int {
-		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name),
-			cmp.Compare(a.Pos.File, b.Pos.File), cmp.Compare(a.Pos.Line, b.Pos.Line), cmp.Compare(a.Pos.Col, b.Pos.Col))
-	})
-	return all
 }

@@ -25,6 +25,7 @@ func (s *Server) judge(g gateway, client acl.Client) acl.Verdict {
 		v.Allow = true
 	default:
 		g.count.denied.Add(1)
+		s.stats.denied[family(client.Addr)].Add(1)
 		s.deny.note("denied", g.kind, g.name, client.Addr, v)
 	}
 	return v

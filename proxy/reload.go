@@ -27,6 +27,7 @@ func (s *Server) Apply(cfg Config) error {
 	if err != nil {
 		return errors.Join(err, s.pools.keep(s.state.Load()))
 	}
+	next.continueTallies(s.state.Load())
 	old := s.state.Swap(next)
 	s.deny.reset()
 	if s.serving != nil {
@@ -49,6 +50,20 @@ func (s *Server) Apply(cfg Config) error {
 		s.log.Warn("pool not undone", "cause", err)
 	}
 	return nil
+}
+
+// continueTallies makes the rules that stay go on with their counts.
+func (st *state) continueTallies(before *state) {
+	for name, one := range st.sites {
+		if was := before.sites[name]; was != nil {
+			one.access.Continue(was.access)
+		}
+	}
+	for name, one := range st.forwards {
+		if was := before.forwards[name]; was != nil {
+			one.access.Continue(was.access)
+		}
+	}
 }
 
 // Cut ends all connections whose client matches, and tells how many.

@@ -18,13 +18,14 @@ type Stats struct {
 	IPv6     FamilyStats
 	Services []ServiceStats // by kind, then name
 	Backends []BackendStats
-	Rules    []RuleStats
+	Rules    []RuleStats  // by kind, then name, then as written; the default last
 	Pools    []pool.Stats // by name
 }
 
 // FamilyStats counts client connections of one family.
 type FamilyStats struct {
 	Accepted int64
+	Denied   int64 // connections, sessions and requests that rules refused
 	Hostile  int64 // refused for a mapped source, or a PROXY header fault
 }
 
@@ -50,17 +51,17 @@ type BackendStats struct {
 	Down       bool  // by active checks
 }
 
-// RuleStats counts whom one rule has denied.
+// RuleStats counts what one rule has decided. In shadow mode it is what the rule
+// would have done.
 type RuleStats struct {
 	Kind, Name string // of the site or forward
-	Rule       string // "" when none matched
-	Pos        acl.Pos
-	Denied     int64
+	acl.Tally
 }
 
 // counters is what Stats is made from. It is safe for concurrent use.
 type counters struct {
 	accepted [2]atomic.Int64 // IPv4, IPv6
+	denied   [2]atomic.Int64
 	hostile  [2]atomic.Int64
 
 	mu       sync.Mutex // guards services
@@ -86,6 +87,10 @@ func (c *counters) of(kind, name string) *serviceCounters {
 	return c.services[key]
 }
 
+func (c *counters) family(i int) FamilyStats {
+	return FamilyStats{c.accepted[i].Load(), c.denied[i].Load(), c.hostile[i].Load()}
+}
+
 func family(a acl.Addr) int {
 	if a.Is4() {
 		return 0
@@ -93,30 +98,36 @@ func family(a acl.Addr) int {
 	return 1
 }
 
-// Stats gives the present counters. Those of a site or forward that a reload
-// took away are gone; rules are counted from the last reload.
+// Stats gives the present counters. Those of a site, forward or rule that a
+// reload took away are gone; equal rules go on.
 func (s *Server) Stats() Stats {
 	st := s.state.Load()
 	stats := Stats{
-		Open:  int(s.gate.open.Load()),
-		IPv4:  FamilyStats{s.stats.accepted[0].Load(), s.stats.hostile[0].Load()},
-		IPv6:  FamilyStats{s.stats.accepted[1].Load(), s.stats.hostile[1].Load()},
-		Rules: s.deny.stats(),
+		Open: int(s.gate.open.Load()),
+		IPv4: s.stats.family(0),
+		IPv6: s.stats.family(1),
 	}
-	add := func(kind, name string, c *serviceCounters) {
+	add := func(kind, name string, g gateway) {
+		c := g.count
 		stats.Services = append(stats.Services, ServiceStats{
 			Kind: kind, Name: name,
 			Allowed: c.allowed.Load(), Denied: c.denied.Load(), Shadowed: c.shadowed.Load(),
 			Failed: c.failed.Load(), Up: c.up.Load(), Down: c.down.Load(),
 		})
+		for _, t := range g.access.Tallies() {
+			stats.Rules = append(stats.Rules, RuleStats{kind, name, t})
+		}
 	}
 	for name, one := range st.forwards {
-		add("forward", name, one.count)
+		add("forward", name, one.gateway)
 	}
 	for name, one := range st.sites {
-		add("site", name, one.count)
+		add("site", name, one.gateway)
 	}
 	slices.SortFunc(stats.Services, func(a, b ServiceStats) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
+	})
+	slices.SortStableFunc(stats.Rules, func(a, b RuleStats) int {
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
 	})
 	for _, g := range st.sortedGroups() {
