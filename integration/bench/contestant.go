@@ -41,12 +41,11 @@ func (p place) write(name, format string, args ...any) string {
 	return path
 }
 
-// contestants are Genkan and its peers. Nobody logs connections: the peers do not
-// unless told to.
+// contestants are Genkan and its peers.
 func contestants(genkan string, clients int) []*contestant {
 	return []*contestant{
 		{name: "genkan", tool: tool{program: genkan}, udp: true, command: func(p place) []string {
-			return []string{"run", "--log-level", "warn", "--socket", filepath.Join(p.dir, "genkan.sock"), "-c", p.write("genkan.toml", genkanConfig, p.listen, p.backend)}
+			return p.genkan(genkanConfig, p.listen, p.backend)
 		}},
 		{name: "haproxy", tool: tool{"haproxy", "haproxy"}, command: func(p place) []string {
 			return []string{"-db", "-f", p.write("haproxy.cfg", haproxyConfig, clients, p.listen, p.backend)}

@@ -2,6 +2,7 @@
 //
 //	go run ./integration/bench           all rows, ten minutes
 //	go run ./integration/bench -quick    all rows, half a minute: a smoke test
+//	go run ./integration/bench -http     HTTP instead of TCP and UDP
 //	go run ./integration/bench -tunnel   the tunnel's datapaths, plain IP and VXLAN
 //
 //	load ──[::1]──▶ contestant ──127.0.0.1──▶ backend

@@ -38,11 +38,14 @@ func run(ctx context.Context) error {
 	noInstall := flag.Bool("no-install", false, "do not install missing programs")
 	engine := flag.Bool("engine", false, "measure the pipe engine without the rest of Genkan too")
 	tunnel := flag.Bool("tunnel", false, "measure the tunnel's datapaths instead, beside plain IP and VXLAN (root)")
+	web := flag.Bool("http", false, "measure HTTP instead of TCP and UDP")
 	role := flag.String("role", "", "internal")
 	flag.Parse()
 	switch *role {
 	case "backend":
 		return serveBackend()
+	case "http-backend":
+		return serveHTTPBackend()
 	case "engine":
 		return serveEngine(flag.Arg(0), flag.Arg(1))
 	}
@@ -69,6 +72,9 @@ func run(ctx context.Context) error {
 		return benchTunnel(ctx, genkan, dir, p, mayInstall, strings.Split(*only, ","))
 	}
 	cs := contestants(genkan, p.idle+150)
+	if *web {
+		cs = httpContestants(genkan, p.idle+150)
+	}
 	if *against != "" {
 		names := strings.Split(*against, ",")
 		cs = slices.DeleteFunc(cs, func(c *contestant) bool { return c.peer() && !slices.Contains(names, c.name) })
@@ -80,17 +86,27 @@ func run(ctx context.Context) error {
 	for _, c := range cs {
 		tools = append(tools, c.tool)
 	}
+	if *web {
+		tools = append(tools, tool{"wrk", "wrk"})
+	}
 	missing := install(tools, mayInstall)
 	cs = slices.DeleteFunc(cs, func(c *contestant) bool { return slices.Contains(missing, c.program) })
 	if len(missing) > 0 {
 		fmt.Fprintln(os.Stderr, "bench: not here, so not measured:", strings.Join(missing, ", "))
 	}
-	return compete(ctx, cs, dir, p, strings.Split(*only, ","))
+	chosen := strings.Split(*only, ",")
+	if *web {
+		return compete(ctx, cs, dir, p, chosen, "http-backend", func() ([]row, error) { return httpRows(ctx, p), nil })
+	}
+	return compete(ctx, cs, dir, p, chosen, "backend", func() ([]row, error) {
+		half, err := halfLoad(cs, p)
+		return l4Rows(p, half), err
+	})
 }
 
 // compete starts everybody, measures row by row, and prints the table.
-func compete(ctx context.Context, cs []*contestant, dir string, p plan, only []string) error {
-	port, stop, err := startBackend()
+func compete(ctx context.Context, cs []*contestant, dir string, p plan, only []string, backend string, rows func() ([]row, error)) error {
+	port, stop, err := startBackend(backend)
 	if err != nil {
 		return fmt.Errorf("backend: %w", err)
 	}
@@ -107,15 +123,14 @@ func compete(ctx context.Context, cs []*contestant, dir string, p plan, only []s
 		defer c.stop()
 		names = append(names, c.name)
 	}
-	half, err := halfLoad(cs, p)
+	all, err := rows()
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%s, %d rounds of %v, 64 clients; half load is %.0f exchanges a second.\n\n",
-		cores(), p.rounds, p.time, half)
+	fmt.Printf("%s, %d rounds of %v, %d clients.\n\n", cores(), p.rounds, p.time, p.clients)
 	writeHead(os.Stdout, names)
 	var failed error
-	for _, r := range l4Rows(p, half) {
+	for _, r := range all {
 		if !chosen(only, r.columns[0].name) {
 			continue
 		}
@@ -204,12 +219,12 @@ func build(binary, dir string) (string, error) {
 }
 
 // startBackend runs this program once more, in a session of its own.
-func startBackend() (port uint16, stop func(), err error) {
+func startBackend(role string) (port uint16, stop func(), err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return 0, nil, err
 	}
-	cmd := exec.Command(self, "-role", "backend")
+	cmd := exec.Command(self, "-role", role)
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = ownSession()
 	out, err := cmd.StdoutPipe()

@@ -71,6 +71,10 @@ func writeLine(w io.Writer, col column, cs []*contestant, results []result) {
 		return
 	}
 	got := ratio(results[0], *peer)
+	if col.bound == 0 {
+		fmt.Fprintf(w, " %.2f | |\n", got)
+		return
+	}
 	sign, reached := "≥", got >= col.bound
 	if col.less {
 		sign, reached = "≤", got <= col.bound

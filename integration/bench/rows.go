@@ -58,7 +58,7 @@ func l4Rows(p plan, half float64) []row {
 			},
 		},
 		{
-			columns: []column{{"half load", "µs CPU", 1, true}, {"half load, p50", "µs", 1, true}, {"half load, p99", "µs", 1, true}},
+			columns: []column{{fmt.Sprintf("half load, %.0f/s", half), "µs CPU", 1, true}, {"half load, p50", "µs", 1, true}, {"half load, p99", "µs", 1, true}},
 			rounds:  p.rounds,
 			measure: func(c *contestant) ([]float64, error) {
 				return measureLatency(exchange(c, drive{unix.SOCK_STREAM, p.clients, p.time, half}))
