@@ -101,9 +101,9 @@ func mustInitrd(t *testing.T, dir string, program []byte) []byte {
 // machine loses timer ticks while Linux counts them, hence no_timer_check.
 func boot(t *testing.T, qemu, kernel, initrd string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
-	words := "console=ttyS0 quiet panic=-1 no_timer_check -- -test.v -test.timeout=200s"
+	words := "console=ttyS0 quiet panic=-1 no_timer_check -- -test.v -test.timeout=540s"
 	if only := os.Getenv("GENKAN_GUEST_RUN"); only != "" {
 		words += " -test.run=" + only
 	}
