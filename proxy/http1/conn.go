@@ -290,6 +290,10 @@ func (c *Conn) refuse(err error) {
 	if c.s.config.Refused != nil {
 		c.s.config.Refused(c.req.Source, e.Status, e)
 	}
+	if e.Silent {
+		c.linger()
+		return
+	}
 	out := appendStatus(nil, e.Status, "")
 	text := message.StatusText(e.Status) + "\n"
 	out = appendField(out, "Date", c.s.date())

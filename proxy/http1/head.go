@@ -12,6 +12,7 @@ import (
 type RequestError struct {
 	Status int    // of the answer: 400, 405, 408, 413, 414, 417, 431 or 505
 	Msg    string // for the log; may quote the client's bytes with %q
+	Silent bool   // the bytes were not HTTP/1 at all: no answer would be read
 }
 
 func (e *RequestError) Error() string { return e.Msg }

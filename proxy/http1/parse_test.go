@@ -70,6 +70,7 @@ func TestParseRequest(t *testing.T) {
 		{"GET / HTTP/1.1\r\nX\r\n" + host, `400 field "X" has no colon`},
 		{"GET / HTTP/1.2\r\n" + host, `505 version HTTP/1.2 is not served here`},
 		{"GET / HTTP/1.1 \r\n" + host, `400 request line "GET / HTTP/1.1 ": want HTTP/1.1 or HTTP/1.0 at its end`},
+		{"INVALID CONNECTION PREFACE\r\n", `400 request line "INVALID CONNECTION PREFACE": no version of HTTP`},
 		{"GET /# HTTP/1.1\r\n" + host, `400 target "/#": byte "#": want it percent-encoded`},
 		{"GET /%zz HTTP/1.1\r\n" + host, `400 target "/%zz": "%" without two hex digits`},
 		{"GET a.test:80 HTTP/1.1\r\n" + host, `400 target "a.test:80": want a path, or http:// or https://`},

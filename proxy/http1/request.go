@@ -1,6 +1,7 @@
 package http1
 
 import (
+	"fmt"
 	"strings"
 
 	"genkan/proxy/message"
@@ -63,6 +64,9 @@ func parseRequest(head string, r *message.Request) (keep bool, err error) {
 func parseRequestLine(line string, r *message.Request) (http11 bool, err error) {
 	method, rest, ok := strings.Cut(line, " ")
 	target, version, ok2 := strings.Cut(rest, " ")
+	if !strings.Contains(line, " HTTP/") {
+		return false, &RequestError{Status: 400, Silent: true, Msg: fmt.Sprintf("request line %q: no version of HTTP", clip(line))}
+	}
 	if !ok || !ok2 || !message.IsToken(method) || len(method) > 64 {
 		return false, bad("request line %q: want METHOD TARGET VERSION", clip(line))
 	}
