@@ -144,7 +144,8 @@ type Forward struct {
 	// connections that are this forward's. Empty: all connections are.
 	SNI []string
 	// Protocol is "", "dns", "smtp", "ssh" or "ftp": what is known about the
-	// bytes. "dns" has no amplification guard and passes single datagrams.
+	// bytes. "dns" has no amplification guard; its answers over UDP are kept to
+	// what the client and an IPv6 path take (package dns).
 	Protocol string
 	// Passive are the ports for data of protocol "ftp", at the addresses of
 	// Listen. Where the server has the same range, its ports keep their

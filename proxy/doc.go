@@ -23,8 +23,8 @@
 //	close      RST or half-close as the other side did; count, one log line  forward.go
 //
 // UDP clients have sessions (udp.go, session.go) with the same parts but for
-// the pipe. HTTP takes them for each request (site.go, webengine.go). Every
-// connection is counted in a gate (accept.go) and known to a tracker, which can
-// cut it (tracker.go). Apply replaces the configuration under all this
-// (reload.go).
+// the pipe; answers of DNS are kept short (dns.go). HTTP takes them for each
+// request (site.go, webengine.go). Every connection is counted in a gate
+// (accept.go) and known to a tracker, which can cut it (tracker.go). Apply
+// replaces the configuration under all this (reload.go).
 package proxy

@@ -39,6 +39,7 @@ type session struct {
 	in     atomic.Int64  // bytes of the client
 	out    atomic.Int64  // bytes to the client
 	muted  atomic.Int64  // datagrams that the amplification guard kept back
+	limit  atomic.Int64  // bytes of an answer, of protocol "dns"
 
 	reason  string      // why it ended; guarded by udpDoor.mu
 	refused atomic.Bool // the backend's port is closed
@@ -165,6 +166,10 @@ func (one *session) toClient(b *datagram.Batch, route datagram.Route) {
 		payload := one.mayTell(b.Payload(i), b.Segment(i))
 		if payload == nil {
 			one.muted.Add(int64(b.Count(i)))
+			continue
+		}
+		payload, apart := one.fit(payload, b.Segment(i), route)
+		if apart {
 			continue
 		}
 		one.out.Add(int64(len(payload)))

@@ -115,6 +115,7 @@ func (u *udpDoor) take(b *datagram.Batch) {
 			flush()
 			current = one
 		}
+		one.clamp(b.Payload(i), b.Segment(i))
 		packets[n] = datagram.Packet{Head: one.head, Payload: b.Payload(i), Segment: b.Segment(i)}
 		n++
 		one.received(len(b.Payload(i)), b.Count(i))

@@ -1,0 +1,67 @@
+package proxy
+
+import (
+	"net"
+	"strings"
+	"testing"
+
+	miekg "github.com/miekg/dns"
+
+	"genkan/acl"
+)
+
+// An IPv6 client's query offers what no path of IPv6 fragments, an IPv4
+// client's is left alone. A server that answers with more all the same is
+// cut to TC=1, by which the client learns to come over TCP.
+func TestDNSAnswersFitThePath(t *testing.T) {
+	to := startUDPBackend(t, func(conn net.PacketConn, from net.Addr, datagram []byte) {
+		q, m := new(miekg.Msg), new(miekg.Msg)
+		if err := q.Unpack(datagram); err != nil {
+			t.Error(err)
+			return
+		}
+		m.SetReply(q)
+		m.SetEdns0(q.IsEdns0().UDPSize(), false) // what the server was offered
+		size := map[string]int{"small.": 1, "large.": 15, "huge.": 200}[q.Question[0].Name]
+		for range size {
+			m.Answer = append(m.Answer, &miekg.TXT{Hdr: miekg.RR_Header{Name: ".", Rrtype: miekg.TypeTXT, Class: miekg.ClassINET}, Txt: []string{strings.Repeat("x", 100)}})
+		}
+		raw, err := m.Pack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		conn.WriteTo(raw, from)
+	})
+	s := start(t, Config{Forwards: []Forward{{
+		Name: "dns", Listen: append(mustListen(t, "udp/[::1]:0"), mustListen(t, "udp/127.0.0.1:0")...), To: mustBackend(t, to), Access: acl.AllowAll(), Protocol: "dns",
+	}}})
+	for _, row := range []struct {
+		at, name string
+		offered  uint16
+		cut      bool
+	}{
+		{"::1", "small.", 1232, false},
+		{"::1", "large.", 1232, true},
+		{"::1", "huge.", 1232, true},
+		{"127.0.0.1", "small.", 4096, false},
+		{"127.0.0.1", "large.", 4096, false},
+		{"127.0.0.1", "huge.", 4096, true},
+	} {
+		t.Run(row.at+"-"+row.name, func(t *testing.T) {
+			q, m := new(miekg.Msg), new(miekg.Msg)
+			q.SetQuestion(row.name, miekg.TypeTXT)
+			q.SetEdns0(4096, false)
+			raw, err := q.Pack()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := m.Unpack([]byte(askUDP(t, dialUDP(t, s.at(t, row.at)), string(raw)))); err != nil {
+				t.Fatal(err)
+			}
+			if m.Id != q.Id || m.Truncated != row.cut || (len(m.Answer) == 0) != row.cut || m.IsEdns0().UDPSize() != row.offered {
+				t.Errorf("answer %v, want TC: %v, offered %d", m, row.cut, row.offered)
+			}
+		})
+	}
+}
