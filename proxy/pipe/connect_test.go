@@ -3,6 +3,7 @@ package pipe
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -289,6 +290,24 @@ func TestPause(t *testing.T) {
 	a.Resume()
 	a.Resume()
 	<-handled
+}
+
+// An engine that is closed leaves no socket that still takes clients.
+func TestCloseEndsListeners(t *testing.T) {
+	e := startEngine(t, Config{Loops: 2})
+	a, err := e.Accept(mustListen(t, "[::1]:0"), func(*Conn) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Pause()
+	e.Close()
+	if c, err := net.Dial("tcp", a.Addr().String()); err == nil {
+		c.Close()
+		t.Error("connected after the engine's Close")
+	}
+	if _, err := e.Accept(mustListen(t, "[::1]:0"), func(*Conn) {}); !errors.Is(err, errClosed) {
+		t.Errorf("Accept after Close: %v", err)
+	}
 }
 
 // A listener's duplicate goes on where it was left.

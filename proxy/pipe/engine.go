@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -38,9 +40,10 @@ type Engine struct {
 	empty  chan struct{} // a token when active fell to zero
 	wait   sync.WaitGroup
 
-	mu     sync.Mutex // guards what is below
-	closed bool
-	slow   map[*slowPair]struct{}
+	mu        sync.Mutex // guards what is below
+	closed    bool
+	slow      map[*slowPair]struct{}
+	listeners map[*Listener]struct{}
 }
 
 // New starts an engine. It raises GOMAXPROCS to the number of loops + 2 where it
@@ -63,6 +66,8 @@ func New(cfg Config) (*Engine, error) {
 		log:    cfg.Log,
 		empty:  make(chan struct{}, 1),
 		slow:   make(map[*slowPair]struct{}),
+
+		listeners: make(map[*Listener]struct{}),
 	}
 	for range cfg.Loops {
 		l, err := newLoop(e, cfg)
@@ -157,6 +162,16 @@ func (e *Engine) Accept(ln *net.TCPListener, handle func(*Conn)) (*Listener, err
 			return nil, fmt.Errorf("pipe: accept on %s: %w", a.addr, err)
 		}
 	}
+	e.mu.Lock()
+	closed := e.closed
+	if !closed {
+		e.listeners[a] = struct{}{}
+	}
+	e.mu.Unlock()
+	if closed {
+		a.Close()
+		return nil, fmt.Errorf("pipe: accept on %s: %w", a.addr, errClosed)
+	}
 	return a, nil
 }
 
@@ -173,18 +188,19 @@ func (e *Engine) Drain(ctx context.Context) error {
 	return nil
 }
 
-// Close resets what is left with [Shutdown], and returns when every loop and
-// goroutine has ended. Streams handed over later end in Shutdown at once. Close
+// Close closes the listeners, resets what is left with [Shutdown], and returns
+// when every loop and goroutine has ended. Streams handed over later end in Shutdown at once. Close
 // may be called twice, but not from Options.Done, Plan.Failed or a function that
 // handles connections.
 func (e *Engine) Close() {
 	e.mu.Lock()
 	e.closed = true
-	pairs := make([]*slowPair, 0, len(e.slow))
-	for p := range e.slow {
-		pairs = append(pairs, p)
-	}
+	pairs := slices.Collect(maps.Keys(e.slow))
+	listeners := slices.Collect(maps.Keys(e.listeners))
 	e.mu.Unlock()
+	for _, a := range listeners {
+		a.Close()
+	}
 	for _, p := range pairs {
 		p.abort(Result{Reason: Shutdown})
 	}

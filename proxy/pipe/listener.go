@@ -123,5 +123,8 @@ func (a *Listener) Close() error {
 		l.unlisten(a)
 	}
 	closeFD(a.fd)
+	a.engine.mu.Lock()
+	defer a.engine.mu.Unlock()
+	delete(a.engine.listeners, a)
 	return nil
 }
