@@ -90,6 +90,7 @@ func TestNewErrors(t *testing.T) {
 		{"ranges", with(func(f *Forward) { f.To = mustBackend(t, "10.0.0.1:80-89") }), `forward "f": listen "127.0.0.1:7080" and to "10.0.0.1:80-89" have different numbers of ports; write ranges of the same length, or one port in "to"`},
 		{"two-forwards", Config{Forwards: []Forward{forward, {Name: "g", Listen: listen, To: to}}}, `forward "g": listen "127.0.0.1:7080": forward "f" has it already`},
 		{"site-and-forward", Config{Forwards: []Forward{forward}, Sites: []Site{site}}, `forward "f": listen "127.0.0.1:7080": a site has it already`},
+		{"wildcard", with(func(f *Forward) { f.Listen = mustListen(t, ":7080", "127.0.0.1:7080") }), `listen "127.0.0.1:7080": ":7080" has that port on all addresses; write one of them`},
 		{"same-host", Config{Sites: []Site{site, {Name: "t", Hosts: []string{"S.test"}, Listen: listen, To: to}}}, `site "t": host "s.test" is given twice on one listener`},
 		{"host", Config{Sites: []Site{{Name: "http://s.test/", Listen: listen, To: to}}}, `site "http://s.test/": host "http://s.test/" is not a name, "*.NAME" or "default"; write it without scheme, port and path`},
 		{"listener", Config{Listeners: []Listener{{Listen: listen[0]}}}, `listener "127.0.0.1:7080": no site or forward listens there`},

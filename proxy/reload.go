@@ -23,9 +23,10 @@ func (s *Server) Apply(cfg Config) error {
 	if err := s.pools.prepare(next); err != nil {
 		return errors.Join(err, s.pools.keep(s.state.Load()))
 	}
+	back := s.makeWay(next)
 	opened, err := s.open(next)
 	if err != nil {
-		return errors.Join(err, s.pools.keep(s.state.Load()))
+		return errors.Join(err, back(), s.pools.keep(s.state.Load()))
 	}
 	next.continueTallies(s.state.Load())
 	old := s.state.Swap(next)

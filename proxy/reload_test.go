@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -24,11 +25,13 @@ func TestApplyUnderLoad(t *testing.T) {
 			Sites: []Site{{Name: "a.test", Listen: mustListen(t, "127.0.0.2:0"), To: mustBackend(t, web), Access: acl.AllowAll()}},
 		}
 	}
-	configs := []Config{
-		config(startBackend(t, echo), startUDPBackend(t, echoDatagram), startWeb(t, "1")),
-		config(startBackend(t, echo), startUDPBackend(t, echoDatagram), startWeb(t, "2")),
+	backends := [2][3]string{
+		{startBackend(t, echo), startUDPBackend(t, echoDatagram), startWeb(t, "1")},
+		{startBackend(t, echo), startUDPBackend(t, echoDatagram), startWeb(t, "2")},
 	}
-	s := start(t, configs[0])
+	// Each reload has policies of its own, as a file that is read again gives.
+	turn := func(i int) Config { return config(backends[i%2][0], backends[i%2][1], backends[i%2][2]) }
+	s := start(t, turn(0))
 	tcp, udp, web := s.at(t, "::1"), dialUDP(t, s.at(t, "127.0.0.1")), s.at(t, "127.0.0.2")
 
 	var stop atomic.Bool
@@ -55,7 +58,7 @@ func TestApplyUnderLoad(t *testing.T) {
 	})
 	run(2, func() error { return exchangeOnce("tcp", web, "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n", 17) })
 	for i := range 100 {
-		if err := s.Apply(configs[(i+1)%2]); err != nil {
+		if err := s.Apply(turn(i + 1)); err != nil {
 			t.Fatal(err)
 		}
 		poll(t, "the load stands still", func() bool {
@@ -64,6 +67,38 @@ func TestApplyUnderLoad(t *testing.T) {
 	}
 	stop.Store(true)
 	done.Wait()
+}
+
+// From the wildcard to one address and back, which the kernel does not let
+// listen side by side; and nothing is lost where the new one cannot be opened.
+func TestApplyMakesWay(t *testing.T) {
+	to := startBackend(t, echo)
+	port := portOf(t, unusedAddr(t))
+	config := func(listen ...string) Config {
+		return Config{Forwards: []Forward{{Name: "f", Listen: mustListen(t, listen...), To: mustBackend(t, to), Access: acl.AllowAll()}}}
+	}
+	all, one := fmt.Sprintf("[::]:%d", port), fmt.Sprintf("[::1]:%d", port)
+	at := one
+	s := start(t, config(all))
+	for i, next := range []string{one, all, one} {
+		if err := s.Apply(config(next)); err != nil {
+			t.Fatalf("reload %d: %v", i, err)
+		}
+		if err := exchangeOnce("tcp", at, "x", 1); err != nil {
+			t.Errorf("after reload %d: %v", i, err)
+		}
+	}
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	if err := s.Apply(config(all, taken.Addr().String())); err == nil {
+		t.Error("Apply took a port that is in use")
+	}
+	if err := exchangeOnce("tcp", at, "x", 1); err != nil {
+		t.Errorf("after a reload that failed: %v", err)
+	}
 }
 
 // exchangeOnce connects, sends, and wants to read so many bytes.

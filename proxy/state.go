@@ -112,6 +112,7 @@ func (s *Server) build(cfg Config) (*state, error) {
 	st.addTLS(&errs)
 	st.addGuard(&errs)
 	st.checkPools(&errs)
+	st.checkOverlaps(&errs)
 	if err := errs.join(); err != nil {
 		return nil, err
 	}
