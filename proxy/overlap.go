@@ -6,15 +6,8 @@ import (
 	"net/netip"
 )
 
-// overlaps tells whether two sockets exclude each other: one is on an address,
-// the other on the wildcard of its family. The same endpoint is one socket.
-func (e endpoint) overlaps(other endpoint) bool {
-	a, b := e.addr.Addr(), other.addr.Addr()
-	return e != other && e.network == other.network && e.addr.Port() == other.addr.Port() && e.addr.Port() != 0 &&
-		a.Is4() == b.Is4() && (a.IsUnspecified() || b.IsUnspecified())
-}
-
-// wildcard is e's port on all addresses of its family.
+// wildcard is e's port on all addresses of its family. The two exclude each
+// other.
 func (e endpoint) wildcard() endpoint {
 	all := netip.IPv6Unspecified()
 	if e.addr.Addr().Is4() {
@@ -36,20 +29,21 @@ func (st *state) checkOverlaps(errs *faults) {
 }
 
 // makeWay closes the doors that next does not have and that keep a new one of
-// it from being opened. back opens them again. s.mu is held.
+// it from being opened: the kernel lets none listen beside its wildcard. back opens them again. s.mu is held.
 func (s *Server) makeWay(next *state) (back func() error) {
+	narrow := map[endpoint]bool{} // wildcards of which next wants an address
+	for e := range next.services {
+		if all := e.wildcard(); e != all {
+			narrow[all] = true
+		}
+	}
 	var closed []endpoint
 	for e, d := range s.doors {
-		if next.services[e] != nil {
-			continue
-		}
-		for wanted := range next.services {
-			if s.doors[wanted] == nil && wanted.overlaps(e) {
-				s.shut(d)
-				delete(s.doors, e)
-				closed = append(closed, e)
-				break
-			}
+		all := e.wildcard()
+		if next.services[e] == nil && e.addr.Port() != 0 && (narrow[e] || e != all && next.services[all] != nil) {
+			s.shut(d)
+			delete(s.doors, e)
+			closed = append(closed, e)
 		}
 	}
 	return func() error {
