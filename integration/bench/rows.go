@@ -149,3 +149,16 @@ func measureIdle(c *contestant, n int) ([]float64, error) {
 	}
 	return []float64{float64(after-before) / 1024 / float64(n)}, nil
 }
+
+// halfLoad returns half the exchanges a second that the best peer reaches.
+func halfLoad(cs []*contestant, p plan) (float64, error) {
+	var top float64
+	for _, c := range cs {
+		t, err := exchange(c, drive{unix.SOCK_STREAM, p.clients, p.time, 0})
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", c.name, err)
+		}
+		top = max(top, float64(t.exchanges)/t.elapsed.Seconds())
+	}
+	return top / 2, nil
+}

@@ -47,11 +47,11 @@ var tunnelTools = []tool{{"ip", "iproute2"}, {"iperf3", "iperf3"}, {"ethtool", "
 
 // benchTunnel measures the datapaths beside plain IP and VXLAN, in both link
 // modes.
-func benchTunnel(ctx context.Context, genkan, dir string, p plan, mayInstall bool, only []string) error {
+func (o options) benchTunnel(ctx context.Context, dir string) error {
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("-tunnel makes namespaces: it needs root")
 	}
-	if missing := install(tunnelTools, mayInstall); len(missing) > 0 {
+	if missing := install(tunnelTools, o.mayInstall); len(missing) > 0 {
 		return fmt.Errorf("not here: %s", strings.Join(missing, ", "))
 	}
 	if err := sweep(); err != nil {
@@ -60,28 +60,28 @@ func benchTunnel(ctx context.Context, genkan, dir string, p plan, mayInstall boo
 	number := 0
 	for _, wire := range []bool{false, true} {
 		var pairs []*pair
-		for _, way := range paths(genkan) {
-			if !chosen(only, way.name) {
+		for _, way := range paths(o.genkan) {
+			if !o.chosen(way.name) {
 				continue
 			}
 			number++
 			pair, err := newPair(ctx, number, way, wire, dir)
+			if err == nil {
+				defer pair.close()
+				pairs = append(pairs, pair)
+			} else if ctx.Err() == nil {
+				fmt.Fprintln(os.Stderr, "bench:", err)
+			}
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			if err != nil {
-				fmt.Fprintln(os.Stderr, "bench:", err)
-				continue
-			}
-			defer pair.close()
-			pairs = append(pairs, pair)
 		}
 		mode := "Offload: packets of up to 64 KiB cross the link whole."
 		if wire {
 			mode = "Wire-like: packets are cut to 1500 bytes before the link and merged after it."
 		}
-		fmt.Printf("\n%s %d rounds of %v; both ends and iperf3 share %s.\n\n", mode, p.rounds, p.time, cores())
-		writeTunnel(os.Stdout, pairs, measurePaths(pairs, p))
+		fmt.Printf("\n%s %d rounds of %v; both ends and iperf3 share %s.\n\n", mode, o.rounds, o.time, cores())
+		writeTunnel(os.Stdout, pairs, measurePaths(pairs, o.plan))
 	}
 	return nil
 }
