@@ -1,13 +1,13 @@
 #!/bin/sh
 # Installs the Debian packages that the tests need and starts none of their
-# servers; puts the kernels of the virtual machines into the cache. Does
-# nothing, and needs no network, where all are there.
+# servers; puts Sendmail and the kernels of the virtual machines into the
+# cache. Does nothing, and needs no network, where all are there.
 set -eu
 cd "$(dirname "$0")"
 
 packages='gcc libc6-dev curl iproute2 nftables apache2 openssh-server
 	openssh-client nginx dovecot-imapd dovecot-pop3d postfix vsftpd lftp wget tnftp
-	bind9 bind9-dnsutils
+	bind9 bind9-dnsutils m4
 	qemu-system-x86 xz-utils'
 kernels='bookworm trixie'
 
@@ -46,5 +46,6 @@ done
 # shellcheck disable=SC2086 # one word a package, a kernel
 {
 	[ -z "$missing" ] || install $missing
+	servers/fetch.sh
 	[ "$(dpkg --print-architecture)" != amd64 ] || kernel/fetch.sh $kernels
 }

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -67,8 +68,9 @@ const proxyLocal = "\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"
 
 // StartPostfix starts Postfix in the backend: SMTP on 25, and with the PROXY
 // protocol required on 10025. It relays for its own subnet, where the front's
-// address is, and for nobody else. protocols is inet_protocols: "ipv4", or "all".
-func StartPostfix(t testing.TB, l *lab.Lab, protocols string) *Server {
+// address is, and for nobody else. protocols is inet_protocols: "ipv4", or
+// "all"; more are further lines of main.cf.
+func StartPostfix(t testing.TB, l *lab.Lab, protocols string, more ...string) *Server {
 	t.Helper()
 	master := require.Program(t, "/usr/lib/postfix/sbin/master", "postfix")
 	postfix := require.Program(t, "/usr/sbin/postfix", "postfix")
@@ -78,7 +80,7 @@ func StartPostfix(t testing.TB, l *lab.Lab, protocols string) *Server {
 	}
 	dir := folder(t, l, "postfix-"+protocols, "etc", "queue", "data", "mail")
 	etc := filepath.Join(dir, "etc")
-	write(t, filepath.Join(etc, "main.cf"), fmt.Sprintf(postfixMain, dir, lab.BackendV4, protocols, owner.Uid, owner.Gid))
+	write(t, filepath.Join(etc, "main.cf"), fmt.Sprintf(postfixMain, dir, lab.BackendV4, protocols, owner.Uid, owner.Gid)+strings.Join(more, "\n")+"\n")
 	write(t, filepath.Join(etc, "master.cf"), postfixMaster)
 	for _, name := range []string{"data", "mail"} {
 		if out, err := exec.Command("chown", "postfix:", filepath.Join(dir, name)).CombinedOutput(); err != nil {

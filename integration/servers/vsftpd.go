@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"genkan/integration/internal/require"
@@ -33,8 +34,8 @@ vsftpd_log_file=%[1]s/vsftpd.log
 
 // StartVsftpd starts vsftpd on port 21 of the backend, for anonymous users:
 // files are in pub, and may be put into incoming. Its data ports are 50000 to
-// 50009.
-func StartVsftpd(t testing.TB, l *lab.Lab) *Server {
+// 50009. more are further lines of its configuration.
+func StartVsftpd(t testing.TB, l *lab.Lab, more ...string) *Server {
 	t.Helper()
 	program := require.Program(t, "/usr/sbin/vsftpd", "vsftpd")
 	dir := folder(t, l, "ftp", "root/pub", "root/incoming", "empty")
@@ -46,7 +47,7 @@ func StartVsftpd(t testing.TB, l *lab.Lab) *Server {
 		t.Fatal(err)
 	}
 	config := filepath.Join(dir, "vsftpd.conf")
-	write(t, config, fmt.Sprintf(vsftpdConfig, dir, lab.BackendV4))
+	write(t, config, fmt.Sprintf(vsftpdConfig, dir, lab.BackendV4)+strings.Join(more, "\n")+"\n")
 	s := run(t, l, dir, program, config)
 	s.log = filepath.Join(dir, "vsftpd.log")
 	waitGreeting(t, l, 21, "", "220 ")
