@@ -36,6 +36,7 @@ type lists struct {
 
 // open opens the book of added entries. Without one, Genkan runs and says why nothing can be added.
 func (l *lists) open(plan *config.Plan) {
+	l.plan = plan // nobody asks yet
 	if plan.Proxy.StateDir == "" || len(plan.Named) == 0 {
 		l.err = errors.New("the configuration has no [lists]")
 		return

@@ -109,11 +109,20 @@ var errTunnelDiffers = errors.New("[tunnel] is another one now, and a tunnel is 
 
 // replace applies a plan, or leaves all as it was.
 func (f *front) replace(ctx context.Context, plan *config.Plan) error {
+	commit, cancel, err := f.admin.move(ctx, plan.Admin)
+	if err != nil {
+		return err
+	}
 	if err := f.apply(plan); err != nil {
+		cancel()
 		return err
 	}
 	f.plan = plan
 	f.lists.follow(ctx, plan)
+	if err := commit(); err != nil {
+		f.log.Warn("the admin listener before the reload was cut", "error", err)
+	}
+	f.logAdmin()
 	f.warn()
 	return nil
 }

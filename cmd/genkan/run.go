@@ -32,6 +32,7 @@ SIGTERM and SIGINT let what is open finish and undo everything; a second one end
 			if plan.Tunnel != nil {
 				plan.Tunnel.Replace = replace
 			}
+			log = log.With("front", hostname())
 			return untilSignal(cmd.Context(), log, func(ctx context.Context) error {
 				return (&front{plan: plan, log: log, reloads: true, socket: socket}).serve(ctx)
 			})

@@ -31,6 +31,7 @@ type front struct {
 	asked   chan reloadAsked // by "genkan reload", taken by watch
 	ended   chan struct{}    // closed once nobody takes asked any more
 	control *control         // answers subcommands; nil: none
+	admin   admin            // shows state and metrics
 	socket  string           // where; "": nowhere
 
 	reloads bool // SIGHUP reads the file again; without one it ends the process as it always did
@@ -106,15 +107,20 @@ func (f *front) open(ctx context.Context) error {
 		return err
 	}
 	f.proxy = server
-	if err := f.admit(); err != nil {
-		return errors.Join(err, server.Close())
+	err = f.admit()
+	if err == nil {
+		err = f.openAdmin(ctx)
 	}
-	if err := f.openRunSocket(ctx); err != nil {
-		return errors.Join(err, server.Close())
+	if err == nil {
+		err = f.openRunSocket(ctx)
+	}
+	if err != nil {
+		return errors.Join(err, f.admin.close(), server.Close())
 	}
 	for _, a := range server.Addrs() {
 		f.log.Info("listening", "on", a.Network()+"/"+a.String())
 	}
+	f.logAdmin()
 	return nil
 }
 
@@ -176,6 +182,7 @@ func (f *front) run(ctx context.Context) error {
 	if f.control != nil {
 		err = errors.Join(err, f.control.close())
 	}
+	err = errors.Join(err, f.admin.close())
 	stopCarrying()
 	return errors.Join(err, <-tunnelEnd)
 }

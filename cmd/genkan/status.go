@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"genkan/acl"
 	"genkan/proxy"
 )
 
@@ -94,6 +95,16 @@ func (s runState) words(out io.Writer) {
 		fmt.Fprintf(out, "%s %s: backend %s: open %d of %d, %d failed%s\n", b.Kind, b.Name, b.Backend, b.Open, b.Total, b.Failures, state)
 	}
 	for _, r := range s.Proxy.Rules {
-		fmt.Fprintf(out, "%s %s: %q at %s denied %d\n", r.Kind, r.Name, r.Rule, r.Pos, r.Denied)
+		if r.Denied+r.Gated > 0 {
+			fmt.Fprintf(out, "%s %s: %s denied %d\n", r.Kind, r.Name, ruleAt(r.Tally), r.Denied+r.Gated)
+		}
 	}
+}
+
+// ruleAt is a rule and its place, or the default.
+func ruleAt(t acl.Tally) string {
+	if t.Rule == "" {
+		return "no rule matched, the default"
+	}
+	return fmt.Sprintf("%q at %s", t.Rule, t.Pos)
 }
