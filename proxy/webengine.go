@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"runtime"
 	"sync"
@@ -126,14 +127,15 @@ func (w *webEngine) take(a *arrival) {
 	a.server.conns.add(one)
 	w.serving.Add(1)
 	go func() {
-		defer ended()
-		w.serve(a, one)
+		if !w.serve(a, one, ended) {
+			ended()
+		}
 	}()
 }
 
 // serveOnLoop gives a plain connection to one of the loops.
 func (w *webEngine) serveOnLoop(a *arrival, one *stream, ended func()) {
-	loop := w.loops[int(w.next.Add(1))%len(w.loops)]
+	loop := w.loop()
 	var conn *fiber.Conn
 	if raw := a.raw; raw != nil {
 		a.raw = nil
@@ -172,28 +174,52 @@ type protocol interface {
 	Cut()
 }
 
-// serve finds out which version of HTTP the client speaks, and serves it.
-func (w *webEngine) serve(a *arrival, one *stream) {
+// serve finds out which version of HTTP the client speaks, and serves it. It
+// is true where the connection went to a loop, which calls ended.
+func (w *webEngine) serve(a *arrival, one *stream, ended func()) bool {
 	from, h := a.source(), w.handler(a)
 	var p protocol
 	if a.svc.tlsConfig == nil {
 		p = w.front.NewConn(a.conn, nil, from, h)
 	} else {
-		conn, err := w.handshake(a, &from)
+		swap := &fiber.Swap{Conn: a.conn}
+		session, err := w.handshake(a, swap, &from)
 		if err != nil {
 			w.server.log.Debug("no TLS", "client", from.Client.Addr, "cause", err)
 			a.conn.Close()
-			return
+			return false
 		}
-		if conn.ConnectionState().NegotiatedProtocol == "h2" {
-			p = w.front2.NewConn(conn, nil, from, h)
-		} else {
-			p = w.front.NewConn(conn, nil, from, h)
+		switch {
+		case session.ConnectionState().NegotiatedProtocol == "h2":
+			p = w.front2.NewConn(session, nil, from, h)
+		case len(w.loops) > 0:
+			return w.moveToLoop(a, one, ended, session, swap, from, h)
+		default:
+			p = w.front.NewConn(session, nil, from, h)
 		}
 	}
 	one.cutWith(p.Cut)
 	p.Serve()
+	return false
 }
+
+// moveToLoop gives a TLS connection to a loop after its handshake, which
+// would have held up the others there.
+func (w *webEngine) moveToLoop(a *arrival, one *stream, ended func(), session *tls.Conn, swap *fiber.Swap, from message.Source, h message.Handler) bool {
+	conn, err := w.loop().Take(a.conn)
+	if err != nil {
+		w.server.log.Warn("connection refused", "client", a.addr(), "cause", err)
+		return false
+	}
+	swap.Conn = conn
+	c := w.front.NewSecureConn(session, swap, from, h)
+	one.cutWith(c.Cut)
+	c.Start(ended)
+	return true
+}
+
+// loop is the loop whose turn it is.
+func (w *webEngine) loop() *fiber.Loop { return w.loops[int(w.next.Add(1))%len(w.loops)] }
 
 // preface serves a client that speaks HTTP/2 without TLS, by prior knowledge.
 func (w *webEngine) preface(conn net.Conn, read []byte, from message.Source, h message.Handler) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"genkan/proxy/certs"
+	"genkan/proxy/fiber"
 	"genkan/proxy/message"
 )
 
@@ -78,9 +79,10 @@ func serverName(sni string) (string, error) {
 	return authority.Host, err
 }
 
-// handshake makes a's connection a TLS one. from is completed.
-func (w *webEngine) handshake(a *arrival, from *message.Source) (*tls.Conn, error) {
-	conn := tls.Server(a.conn, a.svc.tlsConfig)
+// handshake makes a's connection, which is in swap, a TLS one. from is
+// completed.
+func (w *webEngine) handshake(a *arrival, swap *fiber.Swap, from *message.Source) (*tls.Conn, error) {
+	conn := tls.Server(swap, a.svc.tlsConfig)
 	ctx, cancel := context.WithTimeout(context.Background(), handshakeWithin)
 	defer cancel()
 	if err := conn.HandshakeContext(ctx); err != nil {

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bufio"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -121,6 +122,46 @@ func askTLS(t *testing.T, addr, name string, protos []string) (status int, how, 
 		t.Fatal(err)
 	}
 	return resp.StatusCode, resp.Proto, string(text)
+}
+
+// A TLS connection goes on after each request: pipelined ones, one with a long
+// body, and one behind it.
+func TestSiteTLSKeepsAlive(t *testing.T) {
+	cert, key := writeCert(t, time.Hour, "a.test")
+	listen := mustListen(t, "[::1]:0")
+	s := start(t, Config{
+		Sites:     []Site{{Name: "a.test", Listen: listen, To: mustBackend(t, startWeb(t, "b")), Access: acl.AllowAll(), Cert: cert, Key: key}},
+		Listeners: []Listener{{Listen: listen[0], TLS: true}},
+	})
+	conn, err := tls.Dial("tcp", s.at(t, "::1"), &tls.Config{ServerName: "a.test", InsecureSkipVerify: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	br := bufio.NewReader(conn)
+	long := strings.Repeat("0123456789", 20_000)
+	for round := range 3 {
+		get := fmt.Sprintf("GET /%d HTTP/1.1\r\nHost: a.test\r\n\r\n", round)
+		post := fmt.Sprintf("POST /%d HTTP/1.1\r\nHost: a.test\r\nContent-Length: %d\r\n\r\n%s", round, len(long), long)
+		if _, err := io.WriteString(conn, strings.Repeat(get, 5)+post+get); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 7 {
+			resp, err := http.ReadResponse(br, nil)
+			if err != nil {
+				t.Fatalf("round %d, answer %d: %v", round, i, err)
+			}
+			body, err := io.ReadAll(resp.Body)
+			want := fmt.Sprintf("backend b\nGET /%d host=a.test body=\"\"", round)
+			if i == 5 {
+				want = fmt.Sprintf("backend b\nPOST /%d host=a.test body=%q", round, long)
+			}
+			if err != nil || !strings.HasPrefix(string(body), want) {
+				t.Fatalf("round %d, answer %d: %.80q, %v", round, i, body, err)
+			}
+		}
+	}
 }
 
 // A site with TLS is served over HTTP/3 too, and says so; a request under way

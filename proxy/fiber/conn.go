@@ -24,6 +24,7 @@ type Conn struct {
 	ended              bool   // the other side has sent all, or reset
 	reader, writer     *fiber // that wait
 	idle               func() // of OnReadable
+	dry                bool   // Read fails rather than waits
 
 	lateRead, lateWrite atomic.Bool
 }
@@ -133,6 +134,9 @@ func (c *Conn) WaitRead() error {
 		if c.lateRead.Load() {
 			return os.ErrDeadlineExceeded
 		}
+		if c.dry {
+			return ErrDry
+		}
 		c.reader = c.loop.current
 		c.loop.current.yield(struct{}{})
 	}
@@ -141,6 +145,29 @@ func (c *Conn) WaitRead() error {
 	}
 	return nil
 }
+
+// ErrDry is what a Read in Dry fails with in place of waiting. It is a
+// temporary net.Error, which crypto/tls forgets: the next Read goes on where
+// this one stopped.
+var ErrDry net.Error = dryError{}
+
+type dryError struct{}
+
+func (dryError) Error() string   { return "nothing to read now" }
+func (dryError) Timeout() bool   { return false }
+func (dryError) Temporary() bool { return true }
+
+// Dry calls f, whose Reads of c fail with ErrDry where they would wait.
+func (c *Conn) Dry(f func()) {
+	c.dry = true
+	f()
+	c.dry = false
+}
+
+// A Swap is a connection whose inside can be exchanged while nobody uses it:
+// a TLS session lives on while its connection moves from a goroutine to a
+// loop or back.
+type Swap struct{ net.Conn }
 
 // Read implements net.Conn. After a read that did not fill p the socket is
 // known to be empty: epoll(7), edge-triggered.
@@ -278,10 +305,10 @@ func (c *Conn) SetDeadline(t time.Time) error {
 }
 
 // SetReadDeadline knows two times: one that has passed ends the present and
-// all later Reads, the zero time lets them be again. Timers are package
-// sweep's. Any goroutine may call it.
+// all later Reads, any other lets them be again. Timers are package sweep's.
+// Any goroutine may call it.
 func (c *Conn) SetReadDeadline(t time.Time) error {
-	late := !t.IsZero()
+	late := hasPassed(t)
 	c.lateRead.Store(late)
 	if late {
 		c.loop.Post(c.wakeReader)
@@ -291,10 +318,12 @@ func (c *Conn) SetReadDeadline(t time.Time) error {
 
 // SetWriteDeadline is SetReadDeadline for Writes.
 func (c *Conn) SetWriteDeadline(t time.Time) error {
-	late := !t.IsZero()
+	late := hasPassed(t)
 	c.lateWrite.Store(late)
 	if late {
 		c.loop.Post(c.wakeWriter)
 	}
 	return nil
 }
+
+func hasPassed(t time.Time) bool { return !t.IsZero() && !t.After(time.Now()) }

@@ -188,6 +188,9 @@ func (l *Loop) Go(job func()) {
 	l.run(f)
 }
 
+// Later runs job in a fiber of its own, soon. It is called on the loop.
+func (l *Loop) Later(job func()) { l.jobs = append(l.jobs, job) }
+
 func newFiber() *fiber {
 	f := &fiber{}
 	f.resume, _ = iter.Pull(func(yield func(struct{}) bool) {

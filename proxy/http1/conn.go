@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"genkan/proxy/fiber"
 	"genkan/proxy/message"
 )
 
@@ -25,6 +26,8 @@ type Conn struct {
 
 	prefaced bool   // the client speaks HTTP/2
 	done     func() // of Start
+
+	swap *fiber.Swap // where conn is TLS and can move; else nil
 
 	// answering guards the order of interim and final answers: a 100 may
 	// come from the goroutine that passes the body on.
@@ -240,7 +243,11 @@ func (c *Conn) abortGone() {
 // reset makes the close that follows visible to the client as an abort: a
 // cut answer must not look whole, also where its end is the connection's.
 func (c *Conn) reset() {
-	if tcp, ok := c.conn.(interface{ SetLinger(sec int) error }); ok {
+	under := c.conn
+	if c.swap != nil {
+		under = c.swap.Conn
+	}
+	if tcp, ok := under.(interface{ SetLinger(sec int) error }); ok {
 		tcp.SetLinger(0)
 	}
 }

@@ -36,5 +36,6 @@
 //	c := server.NewConn(fc, nil, source, handler)
 //	c.Start(ended)
 //
-// The code is the same; loop.go has what differs.
+// The code is the same; loop.go has what differs. TLS shakes hands in a
+// goroutine and may move to a loop then (NewSecureConn).
 package http1

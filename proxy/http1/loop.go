@@ -1,6 +1,11 @@
 package http1
 
-import "bytes"
+import (
+	"bytes"
+	"errors"
+
+	"genkan/proxy/fiber"
+)
 
 // Start serves a connection whose net.Conn is a *fiber.Conn, on its loop, and
 // returns at once; done is called on the loop when the connection has ended.
@@ -11,7 +16,8 @@ import "bytes"
 func (c *Conn) Start(done func()) {
 	c.done = done
 	c.s.track(c, true)
-	if !c.loops.Loop().Post(func() { c.park(true) }) {
+	loop := c.loops.Loop()
+	if !loop.Post(func() { loop.Go(func() { c.park(true) }) }) {
 		c.finish()
 	}
 }
@@ -31,7 +37,29 @@ func (c *Conn) park(first bool) {
 	if c.s.draining.Load() {
 		c.guard.Read(drainGrace)
 	}
+	if c.swap != nil {
+		c.parkTLS(first)
+		return
+	}
 	c.loops.OnReadable(func() { c.serveOnLoop(first) })
+}
+
+// parkTLS is the rest of park for TLS, whose session may have read more from
+// the connection than it has given us: only a Read tells.
+func (c *Conn) parkTLS(first bool) {
+	c.buf, c.r, c.w = borrow(), 0, 0
+	var err error
+	c.loops.Dry(func() { c.w, err = c.conn.Read(c.buf) })
+	switch {
+	case c.w > 0:
+		c.idle.Store(false)
+		c.loops.Loop().Later(func() { c.serveOnLoop(first) })
+	case errors.Is(err, fiber.ErrDry):
+		c.wire.release()
+		c.loops.OnReadable(func() { c.parkTLS(first) })
+	default:
+		c.finish()
+	}
 }
 
 // serveOnLoop answers requests until none is there, in a fiber.
@@ -65,6 +93,7 @@ func (c *Conn) streams() bool {
 
 // leaveLoop goes on in a goroutine, which done ends.
 func (c *Conn) leaveLoop(keep bool) {
+	session := c.conn // where it is TLS
 	tcp, err := c.loops.Detach()
 	if err != nil {
 		c.finish()
@@ -74,6 +103,9 @@ func (c *Conn) leaveLoop(keep bool) {
 	guard := c.s.config.Sweeper.Guard(tcp, c.lookForEnd)
 	c.mu.Lock()
 	c.init(tcp, guard)
+	if c.swap != nil {
+		c.swap.Conn, c.conn, c.raw = tcp, session, nil
+	}
 	if c.wasCut {
 		guard.Strike()
 	}
@@ -83,7 +115,7 @@ func (c *Conn) leaveLoop(keep bool) {
 		defer c.finish()
 		switch {
 		case c.prefaced:
-			c.s.config.Preface(tcp, bytes.Clone(c.unread()), c.req.Source, c.h)
+			c.s.config.Preface(c.conn, bytes.Clone(c.unread()), c.req.Source, c.h)
 		case c.exchange(keep):
 			c.serve(false)
 		}

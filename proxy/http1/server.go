@@ -1,11 +1,13 @@
 package http1
 
 import (
+	"crypto/tls"
 	"net"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"genkan/proxy/fiber"
 	"genkan/proxy/message"
 	"genkan/proxy/sweep"
 )
@@ -97,6 +99,14 @@ func (s *Server) NewConn(nc net.Conn, read []byte, from message.Source, h messag
 		c.w = len(c.buf)
 		c.buf = c.buf[:cap(c.buf)]
 	}
+	return c
+}
+
+// NewSecureConn takes a TLS connection after its handshake, for Start: the
+// session goes on over a connection of an event loop, which is in swap.
+func (s *Server) NewSecureConn(session *tls.Conn, swap *fiber.Swap, from message.Source, h message.Handler) *Conn {
+	c := s.NewConn(swap.Conn, nil, from, h)
+	c.conn, c.swap = session, swap
 	return c
 }
 

@@ -35,7 +35,9 @@ type wire struct {
 	buf   []byte // nil while the wire waits with nothing unread
 	r, w  int    // buf[r:w] is unread
 
-	loops *fiber.Conn // conn itself where it is an event loop's, else nil
+	// loops is the event loop's connection, nil where there is none: conn
+	// itself, or what conn, which is TLS then, reads from.
+	loops *fiber.Conn
 
 	raw    syscall.RawConn // nil where conn is not a TCP socket
 	rawFn  func(fd uintptr) bool
@@ -77,7 +79,7 @@ func (w *wire) fill() error {
 	if w.buf == nil && w.raw != nil {
 		return w.fillRaw()
 	}
-	if w.buf == nil && w.loops != nil {
+	if w.buf == nil && w.loops != nil && w.conn == net.Conn(w.loops) {
 		if err := w.loops.WaitRead(); err != nil {
 			return err
 		}
