@@ -25,10 +25,11 @@ Rules are read in the order of the command line and the first that matches decid
 all others are denied; with --deny alone, all others may enter. Ports from 1024 on need no privilege.`,
 		Args: arguments(2, 2, "LISTEN BACKEND"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			log, err := logs.logger(io.err)
+			log, closeLog, err := logs.logger(io.err)
 			if err != nil {
 				return err
 			}
+			defer closeLog()
 			quick.Listen, quick.To = args[0], args[1]
 			plan, err := quick.Plan()
 			if err != nil {

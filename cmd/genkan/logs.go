@@ -17,9 +17,10 @@ func (f *logFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.level, "log-level", "info", "`debug, info, warn or error`")
 }
 
-// logger writes one line an event to out.
-func (f *logFlags) logger(out io.Writer) (*slog.Logger, error) {
-	var options slog.HandlerOptions
+// logger writes one line an event to out, and never waits for out's reader:
+// lines are written on the loops that carry the traffic. Call close at the end.
+func (f *logFlags) logger(out io.Writer) (log *slog.Logger, close func(), err error) {
+	options := slog.HandlerOptions{ReplaceAttr: readable}
 	switch f.level {
 	case "debug":
 		options.Level = slog.LevelDebug
@@ -30,15 +31,25 @@ func (f *logFlags) logger(out io.Writer) (*slog.Logger, error) {
 	case "error":
 		options.Level = slog.LevelError
 	default:
-		return nil, usagef("--log-level %q: write debug, info, warn or error", f.level)
+		return nil, nil, usagef("--log-level %q: write debug, info, warn or error", f.level)
 	}
+	handler := func(to io.Writer) slog.Handler { return slog.NewJSONHandler(to, &options) }
 	switch {
 	case f.format == "text", f.format == "auto" && isTerminal(out):
-		return slog.New(slog.NewTextHandler(out, &options)), nil
-	case f.format == "json", f.format == "auto":
-		return slog.New(slog.NewJSONHandler(out, &options)), nil
+		handler = func(to io.Writer) slog.Handler { return slog.NewTextHandler(to, &options) }
+	case f.format != "json" && f.format != "auto":
+		return nil, nil, usagef("--log-format %q: write text, json or auto", f.format)
 	}
-	return nil, usagef("--log-format %q: write text, json or auto", f.format)
+	lines := newLineQueue(out, slog.New(handler(out)))
+	return slog.New(handler(lines)), lines.Close, nil
+}
+
+// readable spells durations as people do, in JSON too, which has nanoseconds.
+func readable(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		return slog.String(a.Key, a.Value.Duration().String())
+	}
+	return a
 }
 
 // isTerminal reports whether a stream is a terminal.

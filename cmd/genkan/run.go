@@ -21,10 +21,11 @@ SIGHUP reads the configuration again: all of the new one holds, or the old one g
 SIGTERM and SIGINT let what is open finish and undo everything; a second one ends at once.`,
 		Args: arguments(0, 0, "[-c FILE]"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			log, err := logs.logger(io.err)
+			log, closeLog, err := logs.logger(io.err)
 			if err != nil {
 				return err
 			}
+			defer closeLog()
 			plan, err := config.Load(file, config.Options{Log: log})
 			if err != nil {
 				return err

@@ -83,10 +83,11 @@ func tunnelKeepCommand(_ streams) *cobra.Command {
 		Hidden: true,
 		Args:   arguments(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			log, err := logs.logger(os.Stderr)
+			log, closeLog, err := logs.logger(os.Stderr)
 			if err != nil {
 				return err
 			}
+			defer closeLog()
 			pipe := os.NewFile(3, "ready")
 			plan, err := source.plan()
 			if err != nil {

@@ -123,7 +123,7 @@ func timeoutFields() []field[Timeouts] {
 	return []field[Timeouts]{
 		{"header", `"5s"`, "PROXY header, TLS ClientHello, HTTP request header", func(d *decoder, t *Timeouts, v *value) { t.Header = d.duration(v) }},
 		{"dial", `"5s"`, "to connect to one backend", func(d *decoder, t *Timeouts, v *value) { t.Dial = d.duration(v) }},
-		{"idle", `"10m"`, "no byte either way on a forward", func(d *decoder, t *Timeouts, v *value) { t.Idle = d.duration(v) }},
+		{"idle", `"1h"`, "no byte either way on a forward", func(d *decoder, t *Timeouts, v *value) { t.Idle = d.duration(v) }},
 		{"lifetime", `"24h"`, "of a forwarded connection", func(d *decoder, t *Timeouts, v *value) { t.Lifetime = d.duration(v) }},
 		{"keep_idle", `"60s"`, "an HTTP connection between two requests", func(d *decoder, t *Timeouts, v *value) { t.KeepIdle = d.duration(v) }},
 		{"request", `"10m"`, "one HTTP request, body and answer", func(d *decoder, t *Timeouts, v *value) { t.Request = d.duration(v) }},

@@ -20,7 +20,7 @@ type Forward struct {
 	Passive         Text          // ports for the data of FTP
 	Protocol        string        // "", "dns", "smtp", "ssh" or "ftp"
 	AnnounceAddress string        // "client" (default) or "pool"
-	Idle            time.Duration // no byte either way; 0: 10m
+	Idle            time.Duration // no byte either way; 0: timeouts.idle
 	Lifetime        time.Duration // of one connection; 0: 24h
 	MaxSessions     int           // of UDP; 0: 16384
 }
@@ -122,7 +122,7 @@ func forwardFields() []field[Forward] {
 			func(d *decoder, f *Forward, v *value) { f.Passive = d.text(v) }},
 		{"announce_address", `"pool"`, "which address announce tells: the \"client\" (default), or its address in the \"pool\"",
 			func(d *decoder, f *Forward, v *value) { f.AnnounceAddress = d.choice(v, "client", "pool") }},
-		{"idle", `"10m"`, "closes a connection, or a UDP session, after so long without a byte",
+		{"idle", `"1h"`, "closes a connection, or a UDP session, after so long without a byte",
 			func(d *decoder, f *Forward, v *value) { f.Idle = d.duration(v) }},
 		{"lifetime", `"24h"`, "closes a connection after so long",
 			func(d *decoder, f *Forward, v *value) { f.Lifetime = d.duration(v) }},
