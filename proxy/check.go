@@ -12,10 +12,10 @@ import (
 
 // groupOf checks the backends of a site or forward.
 func (st *state) groupOf(key, name string, to []Backend, balance Balance, check Check, maxConns int) (groupConfig, error) {
-	config := groupConfig{
-		name: name, key: key, to: to, balance: balance, check: check,
+	config := groupConfig{to, groupTraits{
+		name: name, key: key, balance: balance, check: check,
 		maxConns: maxConns, dial: st.timeouts.Dial,
-	}
+	}}
 	switch {
 	case len(to) == 0:
 		return config, errors.New("no backend; write to = \"ADDRESS:PORT\"")

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -34,9 +33,14 @@ type group struct {
 
 // groupConfig is what makes two groups the same.
 type groupConfig struct {
+	to []Backend
+	groupTraits
+}
+
+// groupTraits are what of a groupConfig == compares.
+type groupTraits struct {
 	name     string // of the site or forward
 	key      string // "site" or "forward", as the log has it
-	to       []Backend
 	offset   uint16 // into the port ranges of to
 	balance  Balance
 	check    Check
@@ -108,7 +112,9 @@ func newGroup(config groupConfig, log *slog.Logger) *group {
 	return g
 }
 
-func (c groupConfig) equal(other groupConfig) bool { return reflect.DeepEqual(c, other) }
+func (c groupConfig) equal(other groupConfig) bool {
+	return c.groupTraits == other.groupTraits && slices.Equal(c.to, other.to)
+}
 
 var (
 	errNoBackend = errors.New("no backend is well")

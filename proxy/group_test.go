@@ -51,7 +51,7 @@ func TestBalance(t *testing.T) {
 		t.Errorf("round-robin: %s", got)
 	}
 
-	g, _ = newTestGroup(t, groupConfig{to: to, balance: BalanceLeast})
+	g, _ = newTestGroup(t, groupConfig{to: to, groupTraits: groupTraits{balance: BalanceLeast}})
 	g.members[0].open.Store(5)
 	g.members[1].open.Store(1)
 	if got := pickAll(t, g, same...); got != "323"+"2" && got != "3232" && got != "3323" && got != "3223" {
@@ -61,7 +61,7 @@ func TestBalance(t *testing.T) {
 		t.Error("least: the busiest backend got one")
 	}
 
-	g, _ = newTestGroup(t, groupConfig{to: to, balance: BalanceHash})
+	g, _ = newTestGroup(t, groupConfig{to: to, groupTraits: groupTraits{balance: BalanceHash}})
 	if got := pickAll(t, g, "2001:db8::1", "2001:db8::2", "2001:db8:0:0:ffff::3"); got[0] != got[1] || got[0] != got[2] {
 		t.Errorf("hash: one /64 came to %s", got)
 	}
@@ -79,7 +79,7 @@ func TestBalance(t *testing.T) {
 // When its backend is out a client moves to the same other one each time, and
 // those of the other backends stay.
 func TestHashMovesOnlyWhoMust(t *testing.T) {
-	g, _ := newTestGroup(t, groupConfig{to: mustBackend(t, "10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"), balance: BalanceHash})
+	g, _ := newTestGroup(t, groupConfig{to: mustBackend(t, "10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"), groupTraits: groupTraits{balance: BalanceHash}})
 	var clients []string
 	for i := range 100 {
 		clients = append(clients, fmt.Sprintf("192.0.2.%d", i))
@@ -97,7 +97,7 @@ func TestHashMovesOnlyWhoMust(t *testing.T) {
 }
 
 func TestMaxConns(t *testing.T) {
-	g, _ := newTestGroup(t, groupConfig{to: mustBackend(t, "10.0.0.1:80", "10.0.0.2:80"), maxConns: 1})
+	g, _ := newTestGroup(t, groupConfig{to: mustBackend(t, "10.0.0.1:80", "10.0.0.2:80"), groupTraits: groupTraits{maxConns: 1}})
 	client := mustAddr(t, "192.0.2.1")
 	first, _ := g.pick(client, nil)
 	second, err := g.pick(client, nil)
@@ -147,8 +147,8 @@ func TestChecks(t *testing.T) {
 		io.WriteString(conn, "-LOADING\r\n")
 	})
 	g, log := newTestGroup(t, groupConfig{
-		to:    mustBackend(t, to),
-		check: Check{Interval: time.Millisecond, Send: "PING", Expect: "+PONG", Rise: 2, Fall: 3},
+		to:          mustBackend(t, to),
+		groupTraits: groupTraits{check: Check{Interval: time.Millisecond, Send: "PING", Expect: "+PONG", Rise: 2, Fall: 3}},
 	})
 	var zero guard
 	dial := func(ctx context.Context, to netip.AddrPort) (*net.TCPConn, error) {
