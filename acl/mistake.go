@@ -19,7 +19,7 @@ func addrMistake(s string) string {
 	ip, odd := inetAton(s)
 	switch {
 	case odd == "" || !ip.IsValid():
-		return "not an IP address"
+		return "not an IP address; write one like \"192.0.2.1\" or \"2001:db8::1\""
 	case odd == "octal":
 		if dec := decimalReading(s); dec.IsValid() && dec != ip {
 			return "a leading zero means octal to some programs; write " +
@@ -46,7 +46,7 @@ func ipv6Mistake(s string) string {
 			return "not an IPv6 address; with a port, write " + strconv.Quote("["+ip.String()+"]"+s[i:])
 		}
 	}
-	return "not an IPv6 address"
+	return "not an IPv6 address; write one like \"2001:db8::1\""
 }
 
 // inetAton reads s as BSD's inet_aton does: one to four numbers, decimal,

@@ -145,9 +145,9 @@ func (m *matcher) addInside(w, mechanism, text string, v verb, env *Env) error {
 	case !p.Is4():
 		return fail(w, "what is inside is IPv4; write %q", mechanism+":192.0.2.0/24")
 	case v == allow && mechanism != "6rd":
-		return fail(w, "a %s source costs nothing to forge, so it cannot be allowed by the IPv4 address inside", mechanism)
+		return fail(w, "a %s source costs nothing to forge, so it cannot be allowed by the IPv4 address inside; write its IPv6 prefix", mechanism)
 	case mechanism == "6rd" && !env.SixRD.IsValid():
-		return fail(w, "there is no 6rd domain without [tunnel]")
+		return fail(w, "there is no 6rd domain without [tunnel]; write the IPv6 prefix itself")
 	}
 	switch mechanism {
 	case "6rd":

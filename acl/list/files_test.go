@@ -63,7 +63,7 @@ func TestFilesAreFollowed(t *testing.T) {
 	write(t, dir+"/plain.txt", "192.0.2.4\nnonsense\n")
 	wait(t, "a bad line", func() bool { return files.Status()[0].Err != nil })
 	if s := files.Status()[0]; !has(&plain, "192.0.2.3") || has(&plain, "192.0.2.4") || s.Entries != 1 ||
-		s.Err.Error() != dir+`/plain.txt:2: "nonsense": not an IP address` {
+		s.Err.Error() != dir+`/plain.txt:2: "nonsense": not an IP address; write one like "192.0.2.1" or "2001:db8::1"` {
 		t.Errorf("after a bad line: %+v", s)
 	}
 	if err := os.Remove(dir + "/plain.txt"); err != nil {

@@ -90,6 +90,10 @@ type file struct {
 }
 
 func (f *file) line(n int, line string) {
+	if second(line) {
+		f.mistakes.add(Line{acl.Pos{File: f.name, Line: n}, clip(line), "two directives; write each on a line of its own"})
+		return
+	}
 	if i := strings.IndexAny(line, "#;"); i >= 0 {
 		line = line[:i]
 	}
@@ -120,6 +124,24 @@ func (f *file) line(n int, line string) {
 	if f.visit != nil {
 		f.visit(n, entry, r)
 	}
+}
+
+// second reports whether a line goes on behind nginx's "deny ENTRY;". Without
+// the verb, ";" begins a comment, as in the lists of Spamhaus.
+func second(line string) bool {
+	line = strings.TrimSpace(line)
+	verb := line[:max(strings.IndexAny(line, " \t"), 0)]
+	if verb != "deny" && verb != "allow" {
+		return false
+	}
+	directive, rest, _ := strings.Cut(line, ";")
+	rest = strings.TrimSpace(rest)
+	return rest != "" && rest[0] != '#' && !strings.Contains(directive, "#")
+}
+
+// clip bounds what a message repeats of a line.
+func clip(line string) string {
+	return strings.TrimSpace(line[:min(len(line), maxLine)])
 }
 
 func message(err error) string {

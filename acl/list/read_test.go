@@ -51,12 +51,13 @@ func TestReadMistakes(t *testing.T) {
 		{"192.0.2.1\n10.0.0.0/33\n", `t.txt:2: "10.0.0.0/33": the length is a number from 0 to 32`},
 		{"0177.0.0.1\n", `t.txt:1: "0177.0.0.1": a leading zero means octal to some programs; write "177.0.0.1" (or "127.0.0.1" if octal was meant)`},
 		{"192.0.2.1 192.0.2.2\n", `t.txt:1: "192.0.2.1 192.0.2.2": one entry a line; begin a comment with "#"`},
-		{"example.com\n", `t.txt:1: "example.com": not an IP address`},
+		{"example.com\n", `t.txt:1: "example.com": not an IP address; write one like "192.0.2.1" or "2001:db8::1"`},
 		{"fe80::1%eth0\n", `t.txt:1: "fe80::1%eth0": a zone matches no client; write the address without "%…"`},
-		{"all\n", `t.txt:1: "all": not an IP address`},
+		{"deny 192.0.2.1; allow 192.0.2.2;\n", `t.txt:1: "deny 192.0.2.1; allow 192.0.2.2;": two directives; write each on a line of its own`},
+		{"all\n", `t.txt:1: "all": not an IP address; write one like "192.0.2.1" or "2001:db8::1"`},
 		{"deny all;\n", `t.txt:1: "deny all": "all" is no entry of a list`},
 		{"deny 192.0.2.1;\nallow 192.0.2.2;\n", `t.txt:2: "allow 192.0.2.2": a list holds one kind; this one began with "deny"`},
-		{"\x00\n", `t.txt:1: "\x00": not an IP address`},
+		{"\x00\n", `t.txt:1: "\x00": not an IP address; write one like "192.0.2.1" or "2001:db8::1"`},
 		{strings.Repeat("x", 2000), `t.txt:1: "` + strings.Repeat("x", 80) + `": a line of 2000 bytes`},
 		{strings.Repeat("x\n", 22), strings.Join(repeated(20), "\n") + "\nand 2 more"},
 	} {
@@ -89,7 +90,7 @@ func TestOneBadLineRefusesTheFile(t *testing.T) {
 
 func repeated(n int) (out []string) {
 	for i := range n {
-		out = append(out, fmt.Sprintf(`t.txt:%d: "x": not an IP address`, i+1))
+		out = append(out, fmt.Sprintf(`t.txt:%d: "x": not an IP address; write one like "192.0.2.1" or "2001:db8::1"`, i+1))
 	}
 	return out
 }
