@@ -49,6 +49,7 @@ type Conn struct {
 	sendWin  int64     // what the client takes on the connection
 	initWin  int64     // what it takes on a new stream
 	pending  []*stream // opened, not yet handled
+	waiting  []*stream // the same, but no window for an answer
 	ours     [64]uint32
 	oursNext int // ours holds the streams that we reset last
 
@@ -175,14 +176,11 @@ func (c *Conn) hello() error {
 func (c *Conn) idle() error {
 	c.abuse.excuse(int(c.sentData.Swap(0)))
 	c.mu.Lock()
-	start := slices.DeleteFunc(c.pending, func(st *stream) bool { return st.dropped })
+	c.waiting = append(c.waiting, c.pending...)
 	c.pending = nil
 	open := len(c.streams)
-	c.running += len(start)
 	c.mu.Unlock()
-	for _, st := range start {
-		c.handlers.Go(st.handle)
-	}
+	c.start()
 	switch {
 	case open > 0:
 		c.guard.Read(0)
@@ -192,6 +190,24 @@ func (c *Conn) idle() error {
 		c.guard.Read(c.s.config.IdleTimeout)
 	}
 	return nil
+}
+
+// maxBlind is how many requests are handled whose answers the client has no
+// window for: each of them is a backend's answer that we hold.
+const maxBlind = 16
+
+// start begins to handle the streams that wait for it.
+func (c *Conn) start() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waiting = slices.DeleteFunc(c.waiting, func(st *stream) bool {
+		if !st.dropped && (c.running < maxBlind || c.sendWin > 0 && st.sendWin > 0) {
+			c.running++
+			c.handlers.Go(st.handle)
+			return true
+		}
+		return st.dropped
+	})
 }
 
 var errDrained = errors.New("draining")
@@ -301,7 +317,7 @@ func (c *Conn) abortAll() {
 	for _, st := range c.streams {
 		st.fail(errGone)
 	}
-	c.pending = nil
+	c.pending, c.waiting = nil, nil
 }
 
 var errGone = errors.New("the client's connection ended")

@@ -12,7 +12,7 @@ import (
 func (c *Conn) headers(f *h2.MetaHeadersFrame) error {
 	id := f.StreamID
 	c.mu.Lock()
-	st, busy := c.streams[id], c.running+len(c.pending) >= int(c.s.config.MaxStreams)
+	st, busy := c.streams[id], c.running+len(c.pending)+len(c.waiting) >= int(c.s.config.MaxStreams)
 	c.mu.Unlock()
 	switch {
 	case f.Truncated:

@@ -45,6 +45,7 @@ func (st *stream) finish(err error) {
 	}
 	last := len(c.streams) == 0
 	c.mu.Unlock()
+	c.start()
 	c.giveBack(0, st.leftover())
 	switch {
 	case !open:

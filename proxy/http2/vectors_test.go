@@ -1,6 +1,7 @@
 package http2_test
 
 import (
+	"bytes"
 	"io"
 	"net"
 	"os"
@@ -53,9 +54,15 @@ type told struct {
 }
 
 // listen reads frames until the connection ends or nothing comes any more.
-func listen(c net.Conn, quiet time.Duration) (got told) {
+func listen(c net.Conn, quiet time.Duration) told { return listenBy(reader(c), c, quiet) }
+
+func reader(c net.Conn) *h2.Framer {
 	fr := h2.NewFramer(io.Discard, c)
 	fr.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	return fr
+}
+
+func listenBy(fr *h2.Framer, c net.Conn, quiet time.Duration) (got told) {
 	for {
 		c.SetReadDeadline(time.Now().Add(quiet))
 		f, err := fr.ReadFrame()
@@ -125,6 +132,92 @@ func TestFloods(t *testing.T) {
 				t.Errorf("closed %v after %v, %d requests, CPU %v; want closed within 2 s, at most 50 and 300 ms", got.closed, took, len(requests), spent)
 			}
 		})
+	}
+}
+
+// TestGeneratedFloods are the other ways of Rapid Reset and its kin, each a
+// frame or two over and over.
+func TestGeneratedFloods(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		each func(fr *h2.Framer, id uint32, block []byte)
+	}{
+		{"rapid-reset", func(fr *h2.Framer, id uint32, block []byte) {
+			fr.WriteHeaders(h2.HeadersFrameParam{StreamID: id, BlockFragment: block, EndStream: true, EndHeaders: true})
+			fr.WriteRSTStream(id, h2.ErrCodeCancel)
+		}},
+		{"made-to-reset-by-window", func(fr *h2.Framer, id uint32, block []byte) {
+			fr.WriteHeaders(h2.HeadersFrameParam{StreamID: id, BlockFragment: block, EndStream: true, EndHeaders: true})
+			fr.WriteWindowUpdate(id, 1<<31-1)
+		}},
+		{"self-dependency", func(fr *h2.Framer, id uint32, block []byte) {
+			fr.WriteHeaders(h2.HeadersFrameParam{StreamID: id, BlockFragment: block, EndHeaders: true, EndStream: true, Priority: h2.PriorityParam{StreamDep: id}})
+		}},
+		{"settings", func(fr *h2.Framer, _ uint32, _ []byte) { fr.WriteSettings() }},
+		{"window-update", func(fr *h2.Framer, _ uint32, _ []byte) { fr.WriteWindowUpdate(0, 1) }},
+		{"priority", func(fr *h2.Framer, id uint32, _ []byte) { fr.WritePriority(id, h2.PriorityParam{StreamDep: 0}) }},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			var head, flood bytes.Buffer
+			enc := hpack.NewEncoder(&head)
+			for _, f := range [][2]string{{":method", "GET"}, {":scheme", "http"}, {":path", "/"}, {":authority", "a.test"}} {
+				enc.WriteField(hpack.HeaderField{Name: f[0], Value: f[1], Sensitive: true})
+			}
+			flood.WriteString(h2.ClientPreface)
+			fr := h2.NewFramer(&flood, nil)
+			fr.AllowIllegalWrites = true
+			fr.WriteSettings()
+			for i := range uint32(50_000) {
+				row.each(fr, 2*i+1, head.Bytes())
+			}
+			rec := webtest.StartRecorder(t)
+			c, err := net.Dial("tcp", startFront(t, rec.Addr, nil).Addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			began := time.Now()
+			c.SetWriteDeadline(began.Add(patience))
+			c.Write(flood.Bytes())
+			got := listen(c, patience)
+			requests, _ := rec.Requests()
+			if took := time.Since(began); !got.closed || took > 2*time.Second || len(requests) > 50 {
+				t.Errorf("closed %v after %v, %d requests at the backend; want closed within 2 s, at most 50", got.closed, took, len(requests))
+			}
+		})
+	}
+}
+
+// TestNoWindow opens as many streams as allowed without a window for any
+// answer: the backend is not asked for them all.
+func TestNoWindow(t *testing.T) {
+	rec := webtest.StartRecorder(t)
+	c, err := net.Dial("tcp", startFront(t, rec.Addr, nil).Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(patience))
+	io.WriteString(c, h2.ClientPreface)
+	fr := h2.NewFramer(c, nil)
+	fr.WriteSettings(h2.Setting{ID: h2.SettingInitialWindowSize, Val: 0})
+	var head bytes.Buffer
+	enc := hpack.NewEncoder(&head)
+	for i := range uint32(100) {
+		head.Reset()
+		for _, f := range [][2]string{{":method", "GET"}, {":scheme", "http"}, {":path", "/"}, {":authority", "a.test"}} {
+			enc.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]})
+		}
+		fr.WriteHeaders(h2.HeadersFrameParam{StreamID: 2*i + 1, BlockFragment: head.Bytes(), EndStream: true, EndHeaders: true})
+	}
+	in := reader(c)
+	got := listenBy(in, c, 500*time.Millisecond)
+	if requests, _ := rec.Requests(); len(requests) > 16 || len(got.statuses) != len(requests) {
+		t.Errorf("%d requests at the backend, %d answers begun; want at most 16 and as many", len(requests), len(got.statuses))
+	}
+	fr.WriteSettings(h2.Setting{ID: h2.SettingInitialWindowSize, Val: 1000})
+	if got = listenBy(in, c, time.Second); len(got.statuses) < 84 {
+		t.Errorf("%d more answers once there is a window, want the rest of 100", len(got.statuses))
 	}
 }
 
