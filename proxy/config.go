@@ -59,7 +59,7 @@ type Timeouts struct {
 	Idle     time.Duration // no byte either way on a forward; 1 h, which outlasts a lunch in a shell
 	Lifetime time.Duration // of a forwarded connection; 24 h
 	KeepIdle time.Duration // HTTP connection between two requests; 60 s
-	Request  time.Duration // one HTTP request, body and answer; 10 min
+	Request  time.Duration // until the answer to an HTTP request begins; 60 s
 	UDPIdle  time.Duration // no datagram either way in a UDP session; 60 s
 	Drain    time.Duration // what is still open this long after the stop is cut; 30 s
 }

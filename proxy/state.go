@@ -408,7 +408,7 @@ func (t *Timeouts) fill() error {
 		{&t.Idle, time.Hour, "idle"},
 		{&t.Lifetime, 24 * time.Hour, "lifetime"},
 		{&t.KeepIdle, time.Minute, "keep_idle"},
-		{&t.Request, 10 * time.Minute, "request"},
+		{&t.Request, time.Minute, "request"},
 		{&t.UDPIdle, time.Minute, "udp_idle"},
 		{&t.Drain, 30 * time.Second, "drain"},
 	} {

@@ -12,6 +12,7 @@ import (
 	"genkan/acl/list"
 	"genkan/proxy"
 	"genkan/proxy/ftp"
+	"genkan/proxy/message"
 	"genkan/tunnel"
 )
 
@@ -336,6 +337,12 @@ func (k *checker) pools() []proxy.Pool {
 
 func (k *checker) proxyConfig() proxy.Config {
 	out := proxy.Config{MaxConns: k.c.MaxConns, StateDir: k.c.StateDir.S, Timeouts: proxy.Timeouts(k.c.Timeouts)}
+	switch k.c.Underscores {
+	case "reject":
+		out.Underscores = message.RejectAliases
+	case "pass":
+		out.Underscores = message.PassAliases
+	}
 	if k.c.ByPort {
 		out.TransparentBy = proxy.TransparentByPort
 	}

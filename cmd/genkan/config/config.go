@@ -7,21 +7,22 @@ import "genkan/acl"
 type Config struct {
 	File string // the file that was named
 
-	Include   []Text   // globs, relative to File
-	Embedded  string   // "deny" (default) or "off": whether deny rules look at the IPv4 inside an IPv6 address
-	NAT64     []Prefix // the operator's NAT64 prefixes
-	Backends  []Prefix // the only networks that may be dialled; nil: all IPv4 but our own
-	ByPort    bool     // transparent_by = "port": answers are found by the backend's port, not by our sockets
-	MaxConns  int      // client connections at once; 0: 65536
-	StateDir  Text     // what survives a restart; not given: /var/lib/genkan
-	Timeouts  Timeouts
-	Tunnel    *Tunnel // nil: there is none
-	Admin     *Admin  // nil: nowhere
-	Lists     []List
-	Sites     []Site
-	Forwards  []Forward
-	Listeners []Listener
-	Pools     []Pool
+	Include     []Text   // globs, relative to File
+	Embedded    string   // "deny" (default) or "off": whether deny rules look at the IPv4 inside an IPv6 address
+	NAT64       []Prefix // the operator's NAT64 prefixes
+	Backends    []Prefix // the only networks that may be dialled; nil: all IPv4 but our own
+	Underscores string   // underscore_headers
+	ByPort      bool     // transparent_by = "port": answers are found by the backend's port, not by our sockets
+	MaxConns    int      // client connections at once; 0: 65536
+	StateDir    Text     // what survives a restart; not given: /var/lib/genkan
+	Timeouts    Timeouts
+	Tunnel      *Tunnel // nil: there is none
+	Admin       *Admin  // nil: nowhere
+	Lists       []List
+	Sites       []Site
+	Forwards    []Forward
+	Listeners   []Listener
+	Pools       []Pool
 
 	hasBackends bool
 }
@@ -69,6 +70,8 @@ func fields() []field[Config] {
 			func(d *decoder, c *Config, v *value) { c.hasBackends = true; c.Backends = d.prefixes(v) }},
 		{"transparent_by", `"socket"`, "how answers to source = \"transparent\" come back: of our own \"socket\"s (default), or all from a backend's \"port\"",
 			func(d *decoder, c *Config, v *value) { c.ByPort = d.choice(v, "socket", "port") == "port" }},
+		{"underscore_headers", `"drop"`, "what becomes of request headers that a CGI server reads as one of ours, such as X_Forwarded_For: \"drop\" (default), \"reject\" the request, or \"pass\"",
+			func(d *decoder, c *Config, v *value) { c.Underscores = d.choice(v, "drop", "reject", "pass") }},
 		{"max_conns", `65536`, "client connections at once, over all listeners",
 			func(d *decoder, c *Config, v *value) { c.MaxConns = d.number(v, 1, 1<<22) }},
 		{"state_dir", `"/var/lib/genkan"`, "where is kept what survives a restart",

@@ -126,7 +126,7 @@ func timeoutFields() []field[Timeouts] {
 		{"idle", `"1h"`, "no byte either way on a forward", func(d *decoder, t *Timeouts, v *value) { t.Idle = d.duration(v) }},
 		{"lifetime", `"24h"`, "of a forwarded connection", func(d *decoder, t *Timeouts, v *value) { t.Lifetime = d.duration(v) }},
 		{"keep_idle", `"60s"`, "an HTTP connection between two requests", func(d *decoder, t *Timeouts, v *value) { t.KeepIdle = d.duration(v) }},
-		{"request", `"10m"`, "one HTTP request, body and answer", func(d *decoder, t *Timeouts, v *value) { t.Request = d.duration(v) }},
+		{"request", `"60s"`, "until a backend's answer to an HTTP request begins", func(d *decoder, t *Timeouts, v *value) { t.Request = d.duration(v) }},
 		{"udp_idle", `"60s"`, "no datagram either way in a UDP session", func(d *decoder, t *Timeouts, v *value) { t.UDPIdle = d.duration(v) }},
 		{"drain", `"30s"`, "what is still open this long after the stop is cut", func(d *decoder, t *Timeouts, v *value) { t.Drain = d.duration(v) }},
 	}
