@@ -54,7 +54,7 @@ func newID() []byte {
 // header gives the bytes that announce who, in the way that f wants; none if
 // f announces nothing.
 func (f *forward) header(who introduction) ([]byte, error) {
-	if len(f.Announce) == 0 {
+	if len(f.Announce) == 0 || f.Announce[0] == "xclient" {
 		return nil, nil
 	}
 	version := 1

@@ -61,15 +61,23 @@ func checkAnnounce(ways []string, known ...string) error {
 
 // checkForwardAnnounce refuses what cannot be announced by a forward.
 func checkForwardAnnounce(c Forward) error {
-	if err := checkAnnounce(c.Announce, "proxy-v1", "proxy-v2"); err != nil {
+	if err := checkAnnounce(c.Announce, "proxy-v1", "proxy-v2", "xclient"); err != nil {
 		return err
 	}
 	if len(c.Announce) > 1 {
-		return fmt.Errorf("announce %q: a connection begins with one PROXY header; write one of them", c.Announce)
+		return fmt.Errorf("announce %q: a client is announced once; write one of them", c.Announce)
 	}
 	overUDP := slices.ContainsFunc(c.Listen, func(l Listen) bool { return l.Network == "udp" })
 	if overUDP && slices.Contains(c.Announce, "proxy-v1") {
 		return errors.New("announce \"proxy-v1\" is for TCP only; write \"proxy-v2\"")
+	}
+	if slices.Contains(c.Announce, "xclient") {
+		switch {
+		case overUDP || c.Protocol != "smtp":
+			return errors.New("announce \"xclient\" is for mail servers; write protocol = \"smtp\" too, and TCP listeners only")
+		case c.AnnounceAddress == "pool":
+			return errors.New("announce \"xclient\" tells the client's own address; take announce_address away")
+		}
 	}
 	if !slices.Contains([]string{"", "client", "pool"}, c.AnnounceAddress) {
 		return fmt.Errorf("announce_address %q is neither \"client\" nor \"pool\"", c.AnnounceAddress)

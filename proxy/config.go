@@ -133,7 +133,7 @@ type Forward struct {
 	Shadow bool
 	Source Source
 	// Announce is what is said in-band before the client's bytes:
-	// "proxy-v1" or "proxy-v2". Nil: nothing.
+	// "proxy-v1", "proxy-v2", or "xclient" of protocol "smtp". Nil: nothing.
 	Announce []string
 	// AnnounceAddress is "client" (or empty), or "pool": an IPv6 client is
 	// announced as its pool address, the real one in a TLV of proxy-v2.
@@ -143,10 +143,13 @@ type Forward struct {
 	// SNI are the names ("www.example.jp", "*.example.jp") of the TLS
 	// connections that are this forward's. Empty: all connections are.
 	SNI []string
-	// Protocol is "", "dns", "smtp", "ssh" or "ftp": what is known about the
-	// bytes. "dns" has no amplification guard; its answers over UDP are kept to
-	// what the client and an IPv6 path take (package dns).
+	// Protocol is "", "dns", "smtp", "imap", "pop3", "ssh" or "ftp": what is
+	// known about the bytes. "dns" has no amplification guard; its answers over
+	// UDP are kept to what the client and an IPv6 path take (package dns).
 	Protocol string
+	// Cert and Key are PEM files: TLS ends here, and the server behind speaks
+	// plain. Empty: the client's bytes pass as they are.
+	Cert, Key string
 	// Passive are the ports for data of protocol "ftp", at the addresses of
 	// Listen. Where the server has the same range, its ports keep their
 	// number, and TLS works. Zero: 50000 to 50099.

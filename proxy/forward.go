@@ -46,8 +46,12 @@ func (a *arrival) forward(f *forward, hello sni.Hello) {
 		fl.turnAway()
 		return
 	}
-	if f.hub != nil {
-		fl.translate()
+	switch {
+	case f.hub != nil:
+		fl.apart(fl.gateway)
+		return
+	case f.speaks():
+		fl.apart(fl.speak)
 		return
 	}
 	a.server.conns.add(fl.stream)
@@ -55,8 +59,8 @@ func (a *arrival) forward(f *forward, hello sni.Hello) {
 	fl.stream.cutWith(s.Cut)
 }
 
-// translate gives the flow to the FTP gateway, in a goroutine of its own.
-func (fl *flow) translate() {
+// apart goes on with the flow in a goroutine of its own.
+func (fl *flow) apart(step func()) {
 	if !fl.take() {
 		fl.verdict.Release()
 		if fl.pooled != nil {
@@ -65,7 +69,7 @@ func (fl *flow) translate() {
 		return
 	}
 	fl.server.conns.add(fl.stream)
-	fl.server.entering.Go(fl.gateway)
+	fl.server.entering.Go(step)
 }
 
 // turnAway ends a flow that has not begun.

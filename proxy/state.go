@@ -72,6 +72,7 @@ type forward struct {
 	groups  []*group
 	udpIdle time.Duration // of a UDP session
 	hub     *ftp.Hub      // of protocol "ftp"; nil otherwise
+	tls     *tls.Config   // towards clients; nil: their bytes pass as they are
 }
 
 // groupOf is the backends for svc's port.
@@ -230,6 +231,7 @@ func (st *state) addForward(c Forward, s *Server, errs *faults) {
 		span = max(span, l.PortEnd-l.Port)
 	}
 	errs.add(place, checkSpans(c))
+	errs.add(place, one.loadCert())
 	for offset := range int(span) + 1 {
 		config.offset = uint16(offset)
 		one.groups = append(one.groups, st.takeGroup(config, s))

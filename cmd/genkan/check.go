@@ -34,6 +34,9 @@ The exit status is 0 for a configuration that holds, with or without warnings, a
 			}
 			printWarnings(io.err, plan)
 			fmt.Fprintf(io.out, "%s holds: %s\n", file, summary(plan))
+			for _, c := range plan.Chosen {
+				fmt.Fprintf(io.out, "%s: %s\n", c.Pos, c.Msg)
+			}
 			return nil
 		},
 	}
@@ -63,12 +66,14 @@ func checkJSON(out io.Writer, plan *config.Plan, err error) error {
 		OK       bool      `json:"ok"`
 		Mistakes []finding `json:"mistakes"`
 		Warnings []finding `json:"warnings"`
+		Chosen   []finding `json:"chosen,omitempty"` // by presets
 	}
 	var mistakes config.Mistakes
 	answer.OK = !errors.As(err, &mistakes)
 	answer.Mistakes = findings(mistakes)
 	answer.Warnings = findings(nil)
 	if plan != nil {
+		answer.Chosen = findings(plan.Chosen)
 		answer.Warnings = findings(plan.Warnings)
 	}
 	if err := writeJSON(out, answer); err != nil {

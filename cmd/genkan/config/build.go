@@ -23,6 +23,7 @@ type Plan struct {
 	Proxy    proxy.Config   // Tunnel and TunnelInterface are filled in once the tunnel stands
 	Env      acl.Env        // what rules of the main file may refer to
 	Warnings Mistakes       // what is doubtful, in the order of files and lines
+	Chosen   Mistakes       // no mistakes: what presets have chosen, in the order of files and lines
 	Admin    netip.AddrPort // of the metrics; invalid: nowhere
 	Lists    *list.Files    // the lists that files fill, read and not watched yet
 
@@ -50,6 +51,7 @@ func Load(file string, opt Options) (*Plan, error) {
 		return nil, err
 	}
 	plan.Warnings = r.sorted(r.warnings)
+	plan.Chosen = r.sorted(k.chosen)
 	return plan, nil
 }
 
@@ -221,7 +223,7 @@ func (k *checker) forward(f *Forward, env acl.Env) proxy.Forward {
 		To:              k.backends(&f.service, "forward"),
 		Access:          k.policy(&f.service, env),
 		Shadow:          f.Shadow,
-		Announce:        k.announces(&f.service, "proxy-v1", "proxy-v2"),
+		Announce:        k.announces(&f.service, "proxy-v1", "proxy-v2", "xclient"),
 		AnnounceAddress: f.AnnounceAddress,
 		Protocol:        f.Protocol,
 		Balance:         balance(f.Balance),
@@ -230,14 +232,14 @@ func (k *checker) forward(f *Forward, env acl.Env) proxy.Forward {
 		Idle:            f.Idle,
 		Lifetime:        f.Lifetime,
 		MaxSessions:     f.MaxSessions,
+		Cert:            relative(f.Cert),
+		Key:             relative(f.Key),
 	}
 	for _, n := range f.SNI {
 		out.SNI = append(out.SNI, n.S)
 	}
 	out.Source, out.Pool = k.source(&f.service)
-	if f.Protocol != "" && !f.Source.Given() && k.hasPool("default") { // the presets of DESIGN §3
-		out.Source, out.Pool = proxy.SourcePool, "default"
-	}
+	k.preset(f, &out)
 	if f.AnnounceAddress == "pool" && out.Source != proxy.SourcePool {
 		out.Pool = "default"
 		k.needPool(f.Name.Pos, "announce_address \"pool\"", out.Pool)

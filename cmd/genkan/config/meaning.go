@@ -20,6 +20,7 @@ type checker struct {
 	log     *slog.Logger
 	sources []source // the lists of files
 	named   map[string]*acl.List
+	chosen  Mistakes // no mistakes: what presets have chosen
 }
 
 func newChecker(r *report, c *Config, opt Options) *checker {

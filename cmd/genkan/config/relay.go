@@ -37,7 +37,7 @@ func (k *checker) openRelay(f *Forward, out *proxy.Forward) {
 
 // carriesClient reports whether the server learns in-band who the client is.
 func carriesClient(f *proxy.Forward) bool {
-	return slices.Contains(f.Announce, "proxy-v1") || slices.Contains(f.Announce, "proxy-v2")
+	return slices.ContainsFunc(f.Announce, func(way string) bool { return way == "proxy-v1" || way == "proxy-v2" || way == "xclient" })
 }
 
 // trusting names the first port of a range whose servers trust by address.

@@ -10,7 +10,6 @@ type Site struct {
 	TrustHeader  string // which one: "x-forwarded-for" (default) or "forwarded"
 	PseudoHeader Text   // the name of the header that announce = ["pseudo-ipv4"] sets
 	NoHTTP3      bool   // http3 = false: UDP stays closed on the ports that speak TLS
-	Cert, Key    Text   // PEM files for TLS, relative to the configuration file
 }
 
 // A Forward is [forward.NAME]: one TCP or UDP service, found by its port and perhaps by SNI.
@@ -18,7 +17,7 @@ type Forward struct {
 	service
 	SNI             []Text        // names in the TLS ClientHello; none: all connections
 	Passive         Text          // ports for the data of FTP
-	Protocol        string        // "", "dns", "smtp", "ssh" or "ftp"
+	Protocol        string        // "", "dns", "smtp", "imap", "pop3", "ssh" or "ftp"
 	AnnounceAddress string        // "client" (default) or "pool"
 	Idle            time.Duration // no byte either way; 0: timeouts.idle
 	Lifetime        time.Duration // of one connection; 0: 24h
@@ -36,7 +35,9 @@ type service struct {
 	Announce []Text // how the backend learns the client; nil: the default
 	Balance  string // "round-robin" (default), "least" or "hash"
 	Check    Check
-	MaxConns int // at one backend at once; 0: no bound
+	MaxConns int  // at one backend at once; 0: no bound
+	Cert     Text // PEM files for TLS, relative to the configuration file
+	Key      Text
 
 	AllowOpenRelay bool // the backend may take every client for the front itself
 
@@ -78,6 +79,10 @@ func common[T any](of func(*T) *service, announce string) []field[T] {
 			func(d *decoder, t *T, v *value) { sub(d, v, checkFields(), &of(t).Check) }},
 		{"max_conns", `100`, "how much one backend is given at once; no bound without it",
 			func(d *decoder, t *T, v *value) { of(t).MaxConns = d.number(v, 1, 1<<20) }},
+		{"cert", `"/etc/ssl/www.example.jp.pem"`, "the certificate with its chain, PEM; sites speak TLS on port 443, a forward on all its ports, and the server behind speaks plain",
+			func(d *decoder, t *T, v *value) { of(t).Cert = d.text(v) }},
+		{"key", `"/etc/ssl/www.example.jp.key"`, "the certificate's key, PEM",
+			func(d *decoder, t *T, v *value) { of(t).Key = d.text(v) }},
 		{"allow_open_relay", `true`, "lets mail and DNS servers see all clients as the front's own address",
 			func(d *decoder, t *T, v *value) { of(t).AllowOpenRelay = d.boolean(v) }},
 	}
@@ -95,10 +100,6 @@ func (d *decoder) rules(v *value) []Text {
 
 func siteFields() []field[Site] {
 	return append(common(func(s *Site) *service { return &s.service }, `["x-forwarded-for"]`), []field[Site]{
-		{"cert", `"/etc/ssl/www.example.jp.pem"`, "the certificate with its chain, PEM; TLS is spoken on port 443",
-			func(d *decoder, s *Site, v *value) { s.Cert = d.text(v) }},
-		{"key", `"/etc/ssl/www.example.jp.key"`, "the certificate's key, PEM",
-			func(d *decoder, s *Site, v *value) { s.Key = d.text(v) }},
 		{"hosts", `["www.example.jp", "*.example.jp"]`, "what Host may say: names, *.NAME, or \"default\" for all else; without it the site's own name",
 			func(d *decoder, s *Site, v *value) { s.Hosts = d.texts(v) }},
 		{"http3", `false`, "whether the ports that speak TLS speak HTTP/3, too, over UDP; true (default) or false",
@@ -116,8 +117,10 @@ func forwardFields() []field[Forward] {
 	return append(common(func(f *Forward) *service { return &f.service }, `["proxy-v2"]`), []field[Forward]{
 		{"sni", `["mail.example.jp"]`, "takes only TLS connections to these names; *.NAME is possible",
 			func(d *decoder, f *Forward, v *value) { f.SNI = d.texts(v) }},
-		{"protocol", `"smtp"`, "what the bytes are, for sensible defaults: \"dns\", \"smtp\", \"ssh\" or \"ftp\"",
-			func(d *decoder, f *Forward, v *value) { f.Protocol = d.choice(v, "dns", "smtp", "ssh", "ftp") }},
+		{"protocol", `"smtp"`, "what the bytes are, for sensible defaults, which check shows: \"dns\", \"smtp\", \"imap\", \"pop3\", \"ssh\" or \"ftp\"",
+			func(d *decoder, f *Forward, v *value) {
+				f.Protocol = d.choice(v, "dns", "smtp", "imap", "pop3", "ssh", "ftp")
+			}},
 		{"passive", `"50000-50099"`, "of protocol \"ftp\": the ports for data, best the server's own passive range, with which TLS works, too",
 			func(d *decoder, f *Forward, v *value) { f.Passive = d.text(v) }},
 		{"announce_address", `"pool"`, "which address announce tells: the \"client\" (default), or its address in the \"pool\"",

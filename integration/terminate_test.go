@@ -1,0 +1,116 @@
+package integration
+
+import (
+	"fmt"
+	"net/netip"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"genkan/integration/internal/require"
+	"genkan/integration/lab"
+	"genkan/integration/servers"
+)
+
+// mustCert makes a certificate for mail.example.test, and its key.
+func mustCert(t *testing.T) (cert, key string) {
+	t.Helper()
+	openssl := require.Program(t, "openssl", "openssl")
+	dir := t.TempDir()
+	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	text, err := exec.Command(openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+		"-subj", "/CN=mail.example.test", "-addext", "subjectAltName=DNS:mail.example.test", "-out", cert, "-keyout", key).CombinedOutput()
+	if err != nil {
+		t.Fatalf("openssl: %v\n%s", err, text)
+	}
+	return cert, key
+}
+
+// Dovecot and Postfix without TLS serve IMAPS, POP3S and SMTPS, and know the
+// client all the same.
+func TestTLSEndsAtTheFront(t *testing.T) {
+	w := mustWorld(t)
+	dovecot := servers.StartDovecot(t, w.Lab)
+	postfix := servers.StartPostfix(t, w.Lab, "all")
+	cert, key := mustCert(t)
+	config := tunnelConfig
+	for _, f := range []struct {
+		name     string
+		port, to int
+	}{{"imap", 993, 10143}, {"pop3", 995, 10110}, {"smtp", 465, 10025}} {
+		config += fmt.Sprintf("\n[forward.%[1]s]\nlisten = [\"tunnel:%[2]d\", \"%[3]s:%[2]d\"]\nto = \"%[4]s:%[5]d\"\nprotocol = %[1]q\nannounce = [\"proxy-v2\"]\ncert = %[6]q\nkey = %[7]q\n",
+			f.name, f.port, lab.FrontV4, lab.BackendV4, f.to, cert, key)
+	}
+	w.front(t, config)
+	mail := filepath.Join(w.Dir, "mail.txt")
+	mustWrite(t, mail, strings.ReplaceAll(servers.Mail, "\n", "\r\n"))
+	for _, c := range clients[:2] {
+		t.Run(c.name, func(t *testing.T) {
+			// The name is the certificate's: curl checks it.
+			ask := func(port, url string, args ...string) (string, error) {
+				to := fmt.Sprintf("mail.example.test:%s:%s", port, strings.Trim(c.to, "[]"))
+				return out(t, w.client(c.addr), append([]string{"curl", "-sS", "--noproxy", "*", "--max-time", "20", "--interface", c.addr,
+					"--cacert", cert, "--resolve", to, strings.Replace(url, "://", "://mail.example.test:"+port, 1)}, args...)...)
+			}
+			for _, row := range []struct{ port, url, log string }{
+				{"993", "imaps:///INBOX;UID=1", "imap-login"},
+				{"995", "pop3s:///1", "pop3-login"},
+			} {
+				if body, err := ask(row.port, row.url, "-u", "joe:secret"); err != nil || !strings.Contains(body, "Take off your shoes") {
+					t.Errorf("%s: %q, %v", row.url, body, err)
+				}
+				dovecot.WaitLog(t, row.log, "rip="+c.addr)
+			}
+			if body, err := ask("465", "smtps://", "--mail-from", "a@example.org", "--mail-rcpt", "joe@example.test", "-T", mail); err != nil {
+				t.Errorf("SMTPS: %q, %v", body, err)
+			}
+			postfix.WaitLog(t, "smtpd", "client=", "["+c.addr+"]")
+		})
+	}
+}
+
+// Postfix learns the client by XCLIENT on its ordinary port, and does not relay
+// for the Internet, though the front is in its own network.
+func TestXclient(t *testing.T) {
+	w := mustWorld(t)
+	postfix := servers.StartPostfix(t, w.Lab, "all", "smtpd_authorized_xclient_hosts = "+lab.InsideV4.String())
+	w.front(t, tunnelConfig+fmt.Sprintf("\n[forward.mail]\nlisten = [\"tunnel:25\", \"%s:25\"]\nto = \"%s:25\"\nprotocol = \"smtp\"\nannounce = [\"xclient\"]\n", lab.FrontV4, lab.BackendV4))
+	for _, c := range clients[:2] {
+		t.Run(c.name, func(t *testing.T) {
+			v := w.visit(t, netip.MustParseAddr(c.addr), 25)
+			if !strings.HasPrefix(v.greeting, "220 ") {
+				t.Fatalf("greeting %q", v.greeting)
+			}
+			for _, row := range []struct{ line, want string }{
+				{"MAIL FROM:<a@example.org>", "250 "}, // HELO is not wanted here: ours is forgotten
+				{"RCPT TO:<victim@elsewhere.example>", "554 5.7.1"},
+				{"RCPT TO:<joe@example.test>", "250 "},
+				{"DATA", "354 "},
+				{"Subject: " + c.name + "\r\n\r\nTake off your shoes.\r\n.", "250 "},
+			} {
+				if got := v.ask(row.line); !strings.HasPrefix(got, row.want) {
+					t.Errorf("%q: %q, want %q", row.line, got, row.want)
+				}
+			}
+			postfix.WaitLog(t, "smtpd", "client=", "["+c.addr+"]")
+		})
+	}
+}
+
+// A Postfix that does not let us say XCLIENT gets no mail by us: it would take
+// every client for the front.
+func TestXclientNotAllowed(t *testing.T) {
+	w := mustWorld(t)
+	servers.StartPostfix(t, w.Lab, "all")
+	front := w.front(t, tunnelConfig+fmt.Sprintf("\n[forward.mail]\nlisten = \"tunnel:25\"\nto = \"%s:25\"\nprotocol = \"smtp\"\nannounce = [\"xclient\"]\n", lab.BackendV4))
+	if v := w.visit(t, lab.Client6, 25); strings.HasPrefix(v.greeting, "220") {
+		t.Errorf("greeting %q", v.greeting)
+	}
+	waitUntil(t, patience, "log of the refusal", func() error {
+		if !logHas(front.Output(), "no backend", "the server offers no XCLIENT") {
+			return fmt.Errorf("no line in:\n%s", front.Output())
+		}
+		return nil
+	})
+}

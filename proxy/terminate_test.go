@@ -1,0 +1,108 @@
+package proxy
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"genkan/acl"
+)
+
+// startLines is a server without TLS that greets, echoes each read, and ends
+// with "bye" behind the client's end.
+func startLines(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var running sync.WaitGroup
+	running.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			running.Go(func() {
+				defer c.Close()
+				c.SetDeadline(time.Now().Add(patience))
+				fmt.Fprint(c, "hello\n")
+				io.Copy(c, c)
+				fmt.Fprint(c, "bye\n")
+			})
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		running.Wait()
+	})
+	return l.Addr().String()
+}
+
+func TestForwardEndsTLS(t *testing.T) {
+	cert, key := writeCert(t, time.Hour, "mail.test")
+	s := start(t, Config{Forwards: []Forward{{
+		Name: "imaps", Listen: mustListen(t, "[::1]:0"), To: mustBackend(t, startLines(t)), Access: acl.AllowAll(), Cert: cert, Key: key,
+	}}})
+	conn, err := tls.Dial("tcp", s.at(t, "::1"), &tls.Config{InsecureSkipVerify: true, ServerName: "mail.test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(patience))
+	if name := conn.ConnectionState().PeerCertificates[0].DNSNames[0]; name != "mail.test" {
+		t.Errorf("certificate of %q", name)
+	}
+	big := strings.Repeat("Take off your shoes. ", 50000)
+	go func() {
+		io.WriteString(conn, big)
+		conn.CloseWrite()
+	}()
+	if got, err := io.ReadAll(conn); err != nil || string(got) != "hello\n"+big+"bye\n" {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+	s.log.waitFor(t, "msg=connection", "forward=imaps", "client=::1", fmt.Sprintf("up=%d", len(big)), "end=eof")
+
+	plain, err := net.Dial("tcp", s.at(t, "::1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plain.Close()
+	plain.SetDeadline(time.Now().Add(patience))
+	io.WriteString(plain, "a LOGIN joe secret\r\n")
+	if got, err := io.ReadAll(plain); errors.Is(err, io.EOF) || strings.Contains(string(got), "hello") {
+		t.Errorf("without TLS: %q, %v", got, err)
+	}
+	s.log.waitFor(t, `msg="connection refused"`, "forward=imaps", `cause="tls: first record does not look like a TLS handshake"`)
+	poll(t, "leases were not released", func() bool { return s.Stats().Backends[0].Open == 0 })
+}
+
+func TestForwardTLSFaults(t *testing.T) {
+	cert, key := writeCert(t, time.Hour, "a.test")
+	for _, row := range []struct {
+		name    string
+		forward Forward
+		want    string
+	}{
+		{"one-of-two", Forward{Listen: mustListen(t, "[::1]:0"), Cert: cert}, `forward "x": cert and key belong together; write both`},
+		{"udp", Forward{Listen: mustListen(t, "udp/[::1]:0"), Cert: cert, Key: key}, `forward "x": cert: TLS is over TCP, and this forward listens on UDP; make them two forwards`},
+		{"ftp", Forward{Listen: mustListen(t, "[::1]:0"), Cert: cert, Key: key, Protocol: "ftp"}, `forward "x": cert: TLS of protocol "ftp" is not ended here; take cert and key away`},
+		{"xclient", Forward{Listen: mustListen(t, "[::1]:0"), Announce: []string{"xclient"}}, `forward "x": announce "xclient" is for mail servers; write protocol = "smtp" too, and TCP listeners only`},
+		{"xclient-pool", Forward{Listen: mustListen(t, "[::1]:0"), Announce: []string{"xclient"}, Protocol: "smtp", AnnounceAddress: "pool"}, `forward "x": announce "xclient" tells the client's own address; take announce_address away
+forward "x": there is no pool "default"; write [pool.default] with prefix = "100.64.0.0/16"`},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			f := row.forward
+			f.Name, f.To, f.Access = "x", mustBackend(t, "127.0.0.1:1"), acl.AllowAll()
+			if _, err := New(Config{Forwards: []Forward{f}}); err == nil || err.Error() != row.want {
+				t.Errorf("%v, want %s", err, row.want)
+			}
+		})
+	}
+}
