@@ -14,6 +14,8 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 
 	"genkan/acl"
+	"os"
+	"path/filepath"
 )
 
 // MaxAdded bounds the entries that one list has at run time. More belong into
@@ -34,11 +36,14 @@ type Book struct {
 
 var bucketName = []byte("lists")
 
-// OpenBook opens or makes the file. Entries that have ended are forgotten. log
+// OpenBook opens or makes the file, with its folder. Entries that have ended are forgotten. log
 // nil discards.
 func OpenBook(path string, log *slog.Logger) (*Book, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("list: %w", err)
 	}
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: 5 * time.Second})
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 )
 
 func TestBook(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "lists.db")
+	path := filepath.Join(t.TempDir(), "new", "lists.db")
 	synctest.Test(t, func(t *testing.T) {
 		var blocked acl.List
 		book := must(OpenBook(path, nil))

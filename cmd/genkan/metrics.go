@@ -3,6 +3,7 @@ package main
 import (
 	"net/http"
 	"os"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -143,14 +144,25 @@ func distinctBackends(all []proxy.BackendStats) []proxy.BackendStats {
 	return sums
 }
 
-// rules counts per rule, never per address.
+// rules counts per rule, never per address. A rule has the verdicts that it can give.
 func (s sink) rules(p proxy.Stats) {
-	const name, help = "genkan_rule_verdicts_total", "What a rule has decided; the rule \"\" is the default at the end."
 	for _, r := range p.Rules {
-		rule := []label{{"kind", r.Kind}, {"name", r.Name}, {"rule", r.Rule}, {"at", r.Pos.String()}}
-		s.counter(name, help, float64(r.Allowed), append(rule, label{"verdict", "allowed"})...)
-		s.counter(name, help, float64(r.Denied), append(rule, label{"verdict", "denied"})...)
-		s.counter(name, help, float64(r.Gated), append(rule, label{"verdict", "gated"})...)
+		count := func(verdict string, n uint64) {
+			s.counter("genkan_rule_verdicts_total", "What a rule has decided; the rule \"\" is what holds where none matches.", float64(n),
+				label{"kind", r.Kind}, label{"name", r.Name}, label{"rule", r.Rule}, label{"at", r.Pos.String()}, label{"verdict", verdict})
+		}
+		verb, _, _ := strings.Cut(strings.TrimSpace(r.Rule), " ")
+		switch verb {
+		case "allow":
+			count("allowed", r.Allowed)
+		case "deny":
+			count("denied", r.Denied)
+		case "":
+			count("allowed", r.Allowed)
+			count("denied", r.Denied)
+		default:
+			count("gated", r.Gated)
+		}
 	}
 }
 
