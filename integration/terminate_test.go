@@ -75,7 +75,7 @@ func TestTLSEndsAtTheFront(t *testing.T) {
 func TestXclient(t *testing.T) {
 	w := mustWorld(t)
 	postfix := servers.StartPostfix(t, w.Lab, "all", "smtpd_authorized_xclient_hosts = "+lab.InsideV4.String())
-	w.front(t, tunnelConfig+fmt.Sprintf("\n[forward.mail]\nlisten = [\"tunnel:25\", \"%s:25\"]\nto = \"%s:25\"\nprotocol = \"smtp\"\nannounce = [\"xclient\"]\n", lab.FrontV4, lab.BackendV4))
+	w.front(t, tunnelConfig+"\n[pool.default]\nprefix = \"100.64.0.0/16\"\n"+fmt.Sprintf("\n[forward.mail]\nlisten = [\"tunnel:25\", \"%s:25\"]\nto = \"%s:25\"\nprotocol = \"smtp\"\nannounce = [\"xclient\"]\n", lab.FrontV4, lab.BackendV4))
 	for _, c := range clients[:2] {
 		t.Run(c.name, func(t *testing.T) {
 			v := w.visit(t, netip.MustParseAddr(c.addr), 25)

@@ -30,7 +30,8 @@ func (k *checker) preset(f *Forward, out *proxy.Forward) {
 	if f.Protocol == "" {
 		return
 	}
-	if !f.Source.Given() && k.hasPool("default") {
+	// A server believes an announcement of the front's own address, and of no other.
+	if !f.Source.Given() && k.hasPool("default") && !carriesClient(out) {
 		out.Source, out.Pool = proxy.SourcePool, "default"
 		note(`source = "pool"`)
 	}
