@@ -91,6 +91,25 @@ func TestFTPClients(t *testing.T) {
 	}
 }
 
+// After AUTH TLS the gateway is blind: data finds its way by the passive range
+// that server and gateway share, and resumes the control connection's session.
+func TestFTPOverTLS(t *testing.T) {
+	w := mustWorld(t)
+	cert, key := mustCert(t)
+	vsftpd := servers.StartVsftpd(t, w.Lab, "ssl_enable=YES", "allow_anon_ssl=YES", "force_anon_logins_ssl=YES", "force_anon_data_ssl=YES",
+		"ssl_tlsv1=YES", "require_ssl_reuse=YES", "ssl_ciphers=HIGH", "rsa_cert_file="+cert, "rsa_private_key_file="+key)
+	mustWrite(t, filepath.Join(vsftpd.Dir, "root/pub/file"), "Take off your shoes.\n")
+	w.front(t, ftpConfig)
+	for _, c := range clients[:2] {
+		t.Run(c.name, func(t *testing.T) {
+			text, err := out(t, w.client(c.addr), "curl", "-sS", "--noproxy", "*", "-m", "25", "--ssl-reqd", "--insecure", "--interface", c.addr, "ftp://"+c.to+"/pub/file")
+			if err != nil || text != "Take off your shoes.\n" {
+				t.Errorf("%q, %v", text, err)
+			}
+		})
+	}
+}
+
 // A neighbour that connects to the port which another client was told gets
 // nothing, and the client its file.
 func TestFTPDataTheft(t *testing.T) {
