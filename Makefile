@@ -27,6 +27,7 @@ fuzz:           ## each fuzz target for 30 s; FUZZTIME=5m for longer
 
 bench: build    ## against other proxies and tunnels, side by side
 	$(GO) run ./integration/bench
+	$(GO) test -run '^$$' -bench ListLoad -benchtime 3x ./integration/bench
 
 install: build  ## the program and its unit into DESTDIR/PREFIX, /usr/local unless set
 	install -D -m 755 bin/genkan $(DESTDIR)$(PREFIX)/sbin/genkan
