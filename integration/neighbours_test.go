@@ -186,3 +186,17 @@ func TestSendmail(t *testing.T) {
 		sendmail.WaitLog(t, "Received: from "+c.name+".example", "[100.64.")
 	}
 }
+
+// sshd lets clients of both families in, and sees each as an address of the
+// pool.
+func TestSSH(t *testing.T) {
+	w := mustWorld(t)
+	sshd := servers.StartSSH(t, w.Lab, 22)
+	w.front(t, threeWays(22, 0))
+	for _, c := range clients[:2] {
+		text, err := out(t, w.client(c.addr), sshd.Login(t, c.addr, strings.Trim(c.to, "[]"), "2002", "echo seen $SSH_CONNECTION")...)
+		if err != nil || !strings.Contains(text, "seen 100.64.") {
+			t.Errorf("%s: %v\n%s", c.name, err, text)
+		}
+	}
+}
