@@ -26,32 +26,42 @@ import (
 var genkanBuilt = sync.OnceValues(buildGenkan)
 
 func buildGenkan() (string, error) {
-	dir, err := os.MkdirTemp("", "genkan")
-	if err != nil {
-		return "", err
-	}
-	args := []string{"build", "-o", dir + "/genkan"}
+	program := filepath.Join(os.Getenv(buildDir), "genkan")
+	args := []string{"build", "-o", program}
 	if raceEnabled {
 		args = append(args, "-race")
 	}
 	if out, err := exec.Command("go", append(args, "genkan/cmd/genkan")...).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}
-	return dir + "/genkan", nil
+	return program, nil
 }
 
+// buildDir is the variable that names the folder of the built program.
+const buildDir = "GENKAN_TEST_BUILD"
+
 func TestMain(m *testing.M) {
-	// The race detector's runtime would wait a second at each program's end.
-	os.Setenv("GORACE", "atexit_sleep_ms=0")
-	code := m.Run()
-	if path, err := genkanBuilt(); err == nil {
-		os.RemoveAll(filepath.Dir(path))
+	code, err := testMain(m)
+	if err == nil {
+		err = goleak.Find()
 	}
-	if err := goleak.Find(); err != nil && code == 0 {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		code = 1
+		code = max(code, 1)
 	}
 	os.Exit(code)
+}
+
+func testMain(m *testing.M) (int, error) {
+	dir, err := os.MkdirTemp("", "genkan")
+	if err != nil {
+		return 1, err
+	}
+	defer os.RemoveAll(dir)
+	os.Setenv(buildDir, dir)
+	// The race detector's runtime would wait a second at each program's end.
+	os.Setenv("GORACE", "atexit_sleep_ms=0")
+	return m.Run(), nil
 }
 
 // A world is a lab with its border relay running.
