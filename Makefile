@@ -1,7 +1,9 @@
 # Genkan. "make test" and "make demo" want root and Go, on a fresh Debian too.
 GO      ?= go
 PREFIX  ?= /usr/local
-VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+VERSION := $(shell git -c safe.directory='*' describe --tags --always --dirty 2>/dev/null || echo unknown)
+# Under sudo git does not trust the user's clone, and go build would fail to ask it.
+export GOFLAGS += -buildvcs=false
 build:          ## bin/genkan, one static file
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/genkan ./cmd/genkan
 
