@@ -148,7 +148,7 @@ func (s site) filterConfig(datapath string, ports []Port) filter.Config {
 		fc.Silent = s.place.Local
 	}
 	if datapath == DatapathKernel {
-		fc.Kernel = &filter.Kernel{Local: s.place.Local, Strict: c.strictUplink(s.place) != 0, Relays: c.trusted(), Domain: fc.Domain, Rules: s.check.Rules(), Out: s.check.Outbound(), MTU: s.mtu}
+		fc.Kernel = &filter.Kernel{Local: s.place.Local, Strict: c.strictUplink(s.place) != 0, Relays: c.trusted(), Domain: fc.Domain, Rules: s.check.Rules(), Out: s.check.Outbound(), MTU: s.mtu, Split: s.mtu <= minMTU && !c.Anycast}
 	}
 	return fc
 }

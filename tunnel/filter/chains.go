@@ -128,6 +128,11 @@ func (b *builder) outside() {
 	ours := join(
 		[]expr.Any{load(expr.PayloadBaseNetworkHeader, 9, 1), compare(expr.CmpOpEq, []byte{unix.IPPROTO_IPV6})},
 		prefix(expr.PayloadBaseNetworkHeader, dst4, expr.CmpOpEq, netip.PrefixFrom(k.Local, 32)))
+	if b.has.ct {
+		// Asking conntrack for anything has the kernel put fragments together
+		// before this chain; what it would track, it need not.
+		b.rule(c, "", ours, []expr.Any{&expr.Ct{Register: 1, Key: expr.CtKeySTATE}, &expr.Notrack{}})
+	}
 	for _, r := range k.Rules {
 		if r.Field == ingress.OuterSrc {
 			for _, in := range r.In {
@@ -157,6 +162,25 @@ func (b *builder) outside() {
 	b.rule(c, ingress.BadVersion.String(), ours,
 		bits(expr.PayloadBaseNetworkHeader, 6, expr.CmpOpEq, []byte{0, 0}, []byte{0x1f, 0xff}),
 		bits(expr.PayloadBaseTransportHeader, 0, expr.CmpOpNeq, []byte{0x60}, []byte{0xf0}), drop())
+}
+
+// split clears the DF that a sit device with a fixed TTL always sets: where the
+// tunnel's own MTU is the least that IPv6 allows, no router's ICMP could make
+// its packets smaller (RFC 4213 §3.2.1).
+func (b *builder) split() {
+	const flags, sum = 6, 10
+	c := b.chain("split", nftables.ChainHookOutput, nftables.ChainPriorityMangle)
+	b.rule(c, "",
+		[]expr.Any{load(expr.PayloadBaseNetworkHeader, 9, 1), compare(expr.CmpOpEq, []byte{unix.IPPROTO_IPV6})},
+		prefix(expr.PayloadBaseNetworkHeader, src4, expr.CmpOpEq, netip.PrefixFrom(b.cfg.Kernel.Local, 32)),
+		[]expr.Any{
+			load(expr.PayloadBaseNetworkHeader, flags, 2),
+			mask([]byte{0xbf, 0xff}),
+			&expr.Payload{
+				OperationType: expr.PayloadWrite, SourceRegister: 1, Base: expr.PayloadBaseNetworkHeader,
+				Offset: flags, Len: 2, CsumType: expr.CsumTypeInet, CsumOffset: sum,
+			},
+		})
 }
 
 // except adds "and none of these" to a rule on the outer source.

@@ -39,7 +39,7 @@ func TestTables(t *testing.T) {
 		"relay":     {Interface: "tun6rd", Domain: domain, Listeners: true, Forward: true},
 		"6in4":      {Interface: "he-ipv6.1", Listeners: true},
 		"kernel": {Interface: "tun6rd", Domain: domain, Kernel: &filter.Kernel{
-			Local: local, Strict: true, Relays: relays, Domain: domain, Rules: check.Rules(), Out: check.Outbound(), MTU: 1280}},
+			Local: local, Strict: true, Relays: relays, Domain: domain, Rules: check.Rules(), Out: check.Outbound(), MTU: 1280, Split: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ns := tunneltest.NewNS(t)

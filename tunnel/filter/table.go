@@ -49,6 +49,9 @@ type Kernel struct {
 	Rules  []ingress.Rule
 	Out    ingress.Outbound
 	MTU    int
+	// Split lets routers split what goes out. Where several machines share
+	// Local, their identifications would mix.
+	Split bool
 }
 
 // A Port is a range of ports of one protocol.
@@ -132,6 +135,9 @@ func apply(cfg Config, has features) (*Filter, error) {
 	}
 	if cfg.Kernel != nil {
 		b.outside()
+		if cfg.Kernel.Split {
+			b.split()
+		}
 	}
 	if cfg.Silent.IsValid() {
 		b.silent()
