@@ -4,6 +4,7 @@ PREFIX  ?= /usr/local
 VERSION := $(shell git -c safe.directory='*' describe --tags --always --dirty 2>/dev/null || echo unknown)
 # Under sudo git does not trust the user's clone, and go build would fail to ask it.
 export GOFLAGS += -buildvcs=false
+
 build:          ## bin/genkan, one static file
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/genkan ./cmd/genkan
 
@@ -18,25 +19,23 @@ test-kernel: setup ## the tunnel against the sit of real Linux kernels, in a VM
 
 test-reliability: setup ## reloads and kills under load, with the figures
 	GENKAN_RELIABILITY=long $(GO) test -count 1 -v -run 'Reload|Kills' ./integration
-
 setup:          ## Debian packages and kernels that the tests need
 	./integration/setup.sh
 
-lint:
-	./.ci/lint
+lint: ; ./.ci/lint
+
 fuzz:           ## each fuzz target for 30 s; FUZZTIME=5m for longer
 	./.ci/fuzz
 
 bench: build    ## against other proxies and tunnels, side by side
 	$(GO) run ./integration/bench
+	$(GO) run ./integration/bench -tunnel
 	$(GO) test -run '^$$' -bench ListLoad -benchtime 3x ./integration/bench
 
 install: build  ## the program and its unit into DESTDIR/PREFIX, /usr/local unless set
 	install -D -m 755 bin/genkan $(DESTDIR)$(PREFIX)/sbin/genkan
 	install -D -m 644 cmd/genkan/genkan.service $(DESTDIR)$(PREFIX)/lib/systemd/system/genkan.service
 	sed -i 's|/usr/local|$(PREFIX)|' $(DESTDIR)$(PREFIX)/lib/systemd/system/genkan.service
-
-clean:
-	rm -rf bin dist
+clean: ; rm -rf bin dist
 
 .PHONY: build demo test test-kernel test-reliability setup lint fuzz bench install clean
