@@ -1,6 +1,7 @@
 package main
 
 import (
+	"log/slog"
 	"net/http"
 	"os"
 	"strings"
@@ -27,7 +28,11 @@ func (f *front) metrics() http.Handler {
 	registry := prometheus.NewRegistry()
 	with := prometheus.WrapRegistererWith(prometheus.Labels{"front": hostname()}, registry)
 	with.MustRegister(gauges{f}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 2})
+	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{
+		ErrorHandling:       promhttp.ContinueOnError, // one name that is no UTF-8 must not hide the rest
+		ErrorLog:            slog.NewLogLogger(f.log.Handler(), slog.LevelError),
+		MaxRequestsInFlight: 2,
+	})
 }
 
 // gauges reads the counters that the parts keep anyway, at each scrape. Every label is of the configuration or a

@@ -109,7 +109,7 @@ var mutations = [][2]string{
 	// what does not fit together
 	{`announce = ["proxy-v2"]`, ``},
 	{`[forward.a]`, "[forward.a]\nsource = \"pool:other\""},
-	{`[forward.a]`, "[forward.a]\ncert = \"x.pem\""},
+	{`[forward.a]`, "[forward.a]\nannounce_address = \"clients\""},
 	{`trust = "office"`, `trust_header = "forwarded"`},
 	{`DIR/blocked.txt`, `DIR/gone.txt`},
 	// the list's file
