@@ -2,8 +2,7 @@
 GO      ?= go
 PREFIX  ?= /usr/local
 VERSION := $(shell git -c safe.directory='*' describe --tags --always --dirty 2>/dev/null || echo unknown)
-# Under sudo git does not trust the user's clone, and go build would fail to ask it.
-export GOFLAGS += -buildvcs=false
+export GOFLAGS += -buildvcs=false # under sudo, git does not trust the clone
 
 build:          ## bin/genkan, one static file
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/genkan ./cmd/genkan
@@ -19,11 +18,11 @@ test-kernel: setup ## the tunnel against the sit of real Linux kernels, in a VM
 
 test-reliability: setup ## reloads and kills under load, with the figures
 	GENKAN_RELIABILITY=long $(GO) test -count 1 -v -run 'Reload|Kills' ./integration
+
 setup:          ## Debian packages and kernels that the tests need
 	./integration/setup.sh
 
 lint: ; ./.ci/lint
-
 fuzz:           ## each fuzz target for 30 s; FUZZTIME=5m for longer
 	./.ci/fuzz
 
