@@ -70,6 +70,51 @@ func TestTLSEndsAtTheFront(t *testing.T) {
 	}
 }
 
+// Dovecot and Postfix without TLS serve clients that say STARTTLS; IMAP and
+// POP3 take no password before. XCLIENT goes with it.
+func TestStartTLSAtTheFront(t *testing.T) {
+	w := mustWorld(t)
+	dovecot := servers.StartDovecot(t, w.Lab)
+	postfix := servers.StartPostfix(t, w.Lab, "all", "smtpd_authorized_xclient_hosts = "+lab.InsideV4.String())
+	cert, key := mustCert(t)
+	config := tunnelConfig
+	for _, f := range []struct {
+		name     string
+		port, to int
+		announce string
+	}{{"imap", 143, 10143, "proxy-v2"}, {"pop3", 110, 10110, "proxy-v2"}, {"smtp", 25, 25, "xclient"}} {
+		config += fmt.Sprintf("\n[forward.%[1]s]\nlisten = [\"tunnel:%[2]d\", \"%[3]s:%[2]d\"]\nto = \"%[4]s:%[5]d\"\nprotocol = %[1]q\nannounce = [%[8]q]\ntls = \"starttls\"\ncert = %[6]q\nkey = %[7]q\n",
+			f.name, f.port, lab.FrontV4, lab.BackendV4, f.to, cert, key, f.announce)
+	}
+	w.front(t, config)
+	mail := filepath.Join(w.Dir, "mail.txt")
+	mustWrite(t, mail, strings.ReplaceAll(servers.Mail, "\n", "\r\n"))
+	for _, c := range clients[:2] {
+		t.Run(c.name, func(t *testing.T) {
+			for _, row := range []struct {
+				name, how string // whether curl wants TLS
+				args      []string
+				want      string // in what curl gets; "": curl fails
+			}{
+				{"imap-tls", "--ssl-reqd", []string{"-u", "joe:secret", "imap://" + c.to + "/INBOX;UID=1"}, "Take off your shoes."},
+				{"imap-plain", "--no-ssl", []string{"-u", "joe:secret", "imap://" + c.to + "/INBOX;UID=1"}, ""},
+				{"pop3-tls", "--ssl-reqd", []string{"-u", "joe:secret", "pop3://" + c.to + "/1"}, "Take off your shoes."},
+				{"pop3-plain", "--no-ssl", []string{"-u", "joe:secret", "pop3://" + c.to + "/1"}, ""},
+				{"smtp-tls", "--ssl-reqd", []string{"-v", "--mail-from", "a@example.org", "--mail-rcpt", "joe@example.test", "-T", mail, "smtp://" + c.to}, "250 2.0.0"},
+				{"smtp-plain", "--no-ssl", []string{"-v", "--mail-from", "a@example.org", "--mail-rcpt", "joe@example.test", "-T", mail, "smtp://" + c.to}, "250 2.0.0"},
+			} {
+				text, err := out(t, w.client(c.addr), append([]string{"curl", "-sS", "--noproxy", "*", "--max-time", "20", "--interface", c.addr, "--insecure", row.how}, row.args...)...)
+				if (err == nil) != (row.want != "") || !strings.Contains(text, row.want) {
+					t.Errorf("%s: %v, want %q in:\n%s", row.name, err, row.want, text)
+				}
+			}
+			dovecot.WaitLog(t, "imap-login", "Login: user=<joe>", "rip="+c.addr)
+			dovecot.WaitLog(t, "pop3-login", "Login: user=<joe>", "rip="+c.addr)
+			postfix.WaitLog(t, "smtpd", "client=", "["+c.addr+"]")
+		})
+	}
+}
+
 // Postfix learns the client by XCLIENT on its ordinary port, and does not relay
 // for the Internet, though the front is in its own network.
 func TestXclient(t *testing.T) {

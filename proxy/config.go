@@ -150,6 +150,9 @@ type Forward struct {
 	// Cert and Key are PEM files: TLS ends here, and the server behind speaks
 	// plain. Empty: the client's bytes pass as they are.
 	Cert, Key string
+	// StartTLS lets clients begin plain and say STARTTLS, of protocols "smtp",
+	// "imap" and "pop3". False: they speak TLS from the first byte.
+	StartTLS bool
 	// Passive are the ports for data of protocol "ftp", at the addresses of
 	// Listen. Where the server has the same range, its ports keep their
 	// number, and TLS works. Zero: 50000 to 50099.

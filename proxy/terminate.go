@@ -4,11 +4,13 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"slices"
 
 	"genkan/proxy/certs"
 	"genkan/proxy/pipe"
+	"genkan/proxy/starttls"
 	"genkan/proxy/xclient"
 )
 
@@ -16,6 +18,10 @@ import (
 // and the server behind speaks plain.
 func (f *forward) loadCert() error {
 	switch {
+	case f.StartTLS && !starttls.Supports(f.Protocol):
+		return errors.New("tls \"starttls\" is for mail; write protocol = \"smtp\", \"imap\" or \"pop3\" too")
+	case f.StartTLS && f.Cert == "":
+		return errors.New("tls \"starttls\" needs a certificate; write cert and key")
 	case f.Cert == "" && f.Key == "":
 		return nil
 	case f.Cert == "" || f.Key == "":
@@ -55,23 +61,30 @@ func (fl *flow) speak() {
 		return
 	}
 	fl.lease = l
+	var greeting []byte
 	if slices.Contains(fl.forward.Announce, "xclient") {
-		greeting, err := xclient.Announce(ctx, server, fl.client)
-		if err == nil {
-			_, err = client.Write(greeting)
-		}
-		if err != nil {
+		if greeting, err = xclient.Announce(ctx, server, fl.client); err != nil {
 			fl.fail(server, err)
 			return
 		}
 	}
-	s := fl.server.pipe.Relay(client, server, pipe.Options{Head: fl.head, Idle: fl.forward.Idle, Lifetime: fl.forward.Lifetime, Done: fl.done})
+	head := fl.head
+	if fl.forward.StartTLS {
+		client, head, err = fl.negotiate(ctx, server, greeting)
+	} else if len(greeting) > 0 {
+		_, err = client.Write(greeting)
+	}
+	if err != nil {
+		fl.hangUp(server, err)
+		return
+	}
+	s := fl.server.pipe.Relay(client, server, pipe.Options{Head: head, Idle: fl.forward.Idle, Lifetime: fl.forward.Lifetime, Done: fl.done})
 	fl.stream.cutWith(s.Cut)
 }
 
 // handshake gives the connection that the client's bytes come from.
 func (fl *flow) handshake() (net.Conn, error) {
-	if fl.forward.tls == nil {
+	if fl.forward.tls == nil || fl.forward.StartTLS {
 		return fl.conn, nil
 	}
 	ctx, cancel := context.WithTimeout(fl.server.serving, handshakeWithin)
@@ -79,6 +92,31 @@ func (fl *flow) handshake() (net.Conn, error) {
 	fl.stream.cutWith(cancel)
 	conn := tls.Server(fl.conn, fl.forward.tls)
 	return conn, conn.HandshakeContext(ctx)
+}
+
+// negotiate leads the client to TLS by STARTTLS.
+func (fl *flow) negotiate(ctx context.Context, server *net.TCPConn, greeting []byte) (client net.Conn, head []byte, err error) {
+	if len(fl.head) > 0 {
+		if _, err := server.Write(fl.head); err != nil {
+			return nil, nil, err
+		}
+	}
+	return starttls.Negotiate(ctx, starttls.Config{
+		Protocol: fl.forward.Protocol, Client: fl.conn, Server: server, Greeting: greeting, TLS: fl.forward.tls,
+	})
+}
+
+// hangUp ends a flow in which the client, or the server, has not said what
+// comes before their bytes are exchanged.
+func (fl *flow) hangUp(server *net.TCPConn, err error) {
+	server.Close()
+	if errors.Is(err, io.EOF) {
+		fl.conn.Close() // what was said last arrives
+		fl.done(pipe.Result{Reason: pipe.EOF})
+		return
+	}
+	reset(fl.conn)
+	fl.done(pipe.Result{Reason: pipe.Failed, Side: pipe.Client, Err: err})
 }
 
 // fail ends a flow whose server, nil if there is none, cannot be used.

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bufio"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -91,6 +92,8 @@ func TestForwardTLSFaults(t *testing.T) {
 		want    string
 	}{
 		{"one-of-two", Forward{Listen: mustListen(t, "[::1]:0"), Cert: cert}, `forward "x": cert and key belong together; write both`},
+		{"starttls-ssh", Forward{Listen: mustListen(t, "[::1]:0"), Cert: cert, Key: key, Protocol: "ssh", StartTLS: true}, `forward "x": tls "starttls" is for mail; write protocol = "smtp", "imap" or "pop3" too`},
+		{"starttls-bare", Forward{Listen: mustListen(t, "[::1]:0"), Protocol: "imap", StartTLS: true}, `forward "x": tls "starttls" needs a certificate; write cert and key`},
 		{"udp", Forward{Listen: mustListen(t, "udp/[::1]:0"), Cert: cert, Key: key}, `forward "x": cert: TLS is over TCP, and this forward listens on UDP; make them two forwards`},
 		{"ftp", Forward{Listen: mustListen(t, "[::1]:0"), Cert: cert, Key: key, Protocol: "ftp"}, `forward "x": cert: TLS of protocol "ftp" is not ended here; take cert and key away`},
 		{"xclient", Forward{Listen: mustListen(t, "[::1]:0"), Announce: []string{"xclient"}}, `forward "x": announce "xclient" is for mail servers; write protocol = "smtp" too, and TCP listeners only`},
@@ -105,4 +108,46 @@ forward "x": there is no pool "default"; write [pool.default] with prefix = "100
 			}
 		})
 	}
+}
+
+// What a client, or who sits on its wire, says behind STARTTLS in the clear
+// never reaches the server as if it were said over TLS.
+func TestForwardStartTLS(t *testing.T) {
+	cert, key := writeCert(t, time.Hour, "mail.test")
+	s := start(t, Config{Forwards: []Forward{{
+		Name: "pop3", Listen: mustListen(t, "[::1]:0"), To: mustBackend(t, startLines(t)), Access: acl.AllowAll(),
+		Protocol: "pop3", StartTLS: true, Cert: cert, Key: key,
+	}}})
+	begin := func() (net.Conn, *bufio.Reader) {
+		conn, err := net.Dial("tcp", s.at(t, "::1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		conn.SetDeadline(time.Now().Add(patience))
+		r := bufio.NewReader(conn)
+		if line, err := r.ReadString('\n'); line != "hello\n" {
+			t.Fatalf("greeting %q, %v", line, err)
+		}
+		return conn, r
+	}
+	ask := func(conn net.Conn, r *bufio.Reader, line, want string) {
+		t.Helper()
+		io.WriteString(conn, line)
+		if got, err := r.ReadString('\n'); got != want {
+			t.Errorf("%q: %q, %v, want %q", line, got, err, want)
+		}
+	}
+	conn, r := begin()
+	ask(conn, r, "USER joe\r\n", "-ERR TLS is required; say STLS first\r\n")
+	ask(conn, r, "NOOP\r\n", "NOOP\r\n")
+	ask(conn, r, "STLS\r\n", "+OK Begin TLS negotiation\r\n")
+	secure := tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
+	ask(secure, bufio.NewReader(secure), "USER joe\r\n", "USER joe\r\n")
+	secure.CloseWrite()
+
+	conn, r = begin()
+	ask(conn, r, "STLS\r\nDELE 1\r\n", "")
+	s.log.waitFor(t, "msg=connection", "forward=pop3", `cause="bytes in the clear behind STARTTLS: an injection"`)
+	poll(t, "leases were not released", func() bool { return s.Stats().Backends[0].Open == 0 })
 }

@@ -234,6 +234,7 @@ func (k *checker) forward(f *Forward, env acl.Env) proxy.Forward {
 		MaxSessions:     f.MaxSessions,
 		Cert:            relative(f.Cert),
 		Key:             relative(f.Key),
+		StartTLS:        f.StartTLS,
 	}
 	for _, n := range f.SNI {
 		out.SNI = append(out.SNI, n.S)

@@ -17,6 +17,7 @@ type Forward struct {
 	service
 	SNI             []Text        // names in the TLS ClientHello; none: all connections
 	Passive         Text          // ports for the data of FTP
+	StartTLS        bool          // tls = "starttls"
 	Protocol        string        // "", "dns", "smtp", "imap", "pop3", "ssh" or "ftp"
 	AnnounceAddress string        // "client" (default) or "pool"
 	Idle            time.Duration // no byte either way; 0: timeouts.idle
@@ -121,6 +122,8 @@ func forwardFields() []field[Forward] {
 			func(d *decoder, f *Forward, v *value) {
 				f.Protocol = d.choice(v, "dns", "smtp", "imap", "pop3", "ssh", "ftp")
 			}},
+		{"tls", `"starttls"`, "with cert and key: \"implicit\" TLS from the first byte (default), or \"starttls\" of protocol smtp, imap or pop3; imap and pop3 then take no password without",
+			func(d *decoder, f *Forward, v *value) { f.StartTLS = d.choice(v, "implicit", "starttls") == "starttls" }},
 		{"passive", `"50000-50099"`, "of protocol \"ftp\": the ports for data, best the server's own passive range, with which TLS works, too",
 			func(d *decoder, f *Forward, v *value) { f.Passive = d.text(v) }},
 		{"announce_address", `"pool"`, "which address announce tells: the \"client\" (default), or its address in the \"pool\"",
