@@ -33,7 +33,8 @@ func (p *Policy) Tallies() []Tally {
 }
 
 // Continue makes p go on with the tallies of the equal rules of before, wherever
-// they stand. It is called before p decides anything.
+// they stand. It is called before p decides anything, or when before went on with
+// those of p.
 func (p *Policy) Continue(before *Policy) {
 	if p == nil || before == nil || p == before {
 		return
@@ -51,7 +52,9 @@ func (p *Policy) Continue(before *Policy) {
 	clear(seen)
 	for i := range p.counts {
 		text := p.textOf(i)
-		if c := old[nth{text, seen[text]}]; c != nil {
+		// A reload that is taken back comes here with a p that decides already:
+		// it has these tallies, and nothing may be written.
+		if c := old[nth{text, seen[text]}]; c != nil && c != p.counts[i] {
 			p.counts[i] = c
 		}
 		seen[text]++

@@ -55,6 +55,14 @@ func TestTallies(t *testing.T) {
 	if got := next.Tallies(); !slices.Equal(got, want) {
 		t.Errorf("after a reload:\ngot  %v\nwant %v", got, want)
 	}
+	// Taken back while p decides: the race detector watches.
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		p.Check(client("192.0.2.1"))
+	}()
+	p.Continue(next)
+	<-done
 	open := AllowAll()
 	open.Check(client("192.0.2.1"))
 	if got, want := open.Tallies(), []Tally{{Allowed: 1}}; !slices.Equal(got, want) {
