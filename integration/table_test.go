@@ -23,7 +23,7 @@ func TestReadmeServers(t *testing.T) {
 	bodies := testBodies(t)
 	starts := map[string]string{
 		"Apache httpd": "startApache(|StartApacheProxy(", "Dovecot": "StartDovecot(", "OpenSSH": "StartSSH(", "BIND": "StartBind(",
-		"Postfix": "StartPostfix(", "Sendmail": "StartSendmail(", "vsftpd": "StartVsftpd(", "nginx": "StartNginxProxy(",
+		"Postfix": "StartPostfix(", "Sendmail": "StartSendmail(", "vsftpd": "StartVsftpd(", "nginx": "StartNginxProxy(", "Redis": "StartRedis(",
 	}
 	for _, line := range strings.Split(strings.TrimSpace(table), "\n")[2:] {
 		server := strings.TrimSpace(strings.Split(line, "|")[1])
