@@ -86,7 +86,7 @@ func TestNewErrors(t *testing.T) {
 		{"metadata", with(func(f *Forward) { f.To = mustBackend(t, "169.254.169.254:80") }), `forward "f": to "169.254.169.254:80": 169.254.0.0/16 is link-local: metadata services live there; name its network in "backends" if this is meant`},
 		{"no-tunnel", with(func(f *Forward) { f.Listen = mustListen(t, "tunnel:22") }), `forward "f": listen "tunnel:22": there is no tunnel; write [tunnel] or another address`},
 		{"no-backend", with(func(f *Forward) { f.To = nil }), `forward "f": no backend; write to = "ADDRESS:PORT"`},
-		{"announce", with(func(f *Forward) { f.Announce = []string{"proxy-v3"} }), `forward "f": announce "proxy-v3" is none of ["proxy-v1" "proxy-v2"]`},
+		{"announce", with(func(f *Forward) { f.Announce = []string{"proxy-v3"} }), `forward "f": announce "proxy-v3" is none of ["proxy-v1" "proxy-v2" "xclient"]`},
 		{"ranges", with(func(f *Forward) { f.To = mustBackend(t, "10.0.0.1:80-89") }), `forward "f": listen "127.0.0.1:7080" and to "10.0.0.1:80-89" have different numbers of ports; write ranges of the same length, or one port in "to"`},
 		{"two-forwards", Config{Forwards: []Forward{forward, {Name: "g", Listen: listen, To: to}}}, `forward "g": listen "127.0.0.1:7080": forward "f" has it already`},
 		{"site-and-forward", Config{Forwards: []Forward{forward}, Sites: []Site{site}}, `forward "f": listen "127.0.0.1:7080": a site has it already`},
