@@ -101,6 +101,23 @@ func TestApplyMakesWay(t *testing.T) {
 	}
 }
 
+// A name that has come to lead to ourselves is refused when it is dialled, not
+// in a reload: its owner would decide whether there is one.
+func TestApplyWithNameOfOurOwn(t *testing.T) {
+	port := portOf(t, unusedAddr(t))
+	at := fmt.Sprintf("127.0.0.1:%d", port)
+	config := Config{Forwards: []Forward{{Name: "f", Listen: mustListen(t, at), To: mustBackend(t, fmt.Sprintf("localhost:%d", port)), Access: acl.AllowAll()}}}
+	s := start(t, config)
+	member := s.state.Load().sortedGroups()[0].members[0]
+	poll(t, "the name is not resolved", func() bool { return member.known() != nil })
+	if err := s.Apply(config); err != nil {
+		t.Errorf("reload: %v", err)
+	}
+	if err := exchangeOnce("tcp", at, "x", 1); err == nil {
+		t.Error("the front answered through itself")
+	}
+}
+
 // exchangeOnce connects, sends, and wants to read so many bytes.
 func exchangeOnce(network, addr, send string, want int) error {
 	conn, err := net.DialTimeout(network, addr, patience)

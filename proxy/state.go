@@ -334,7 +334,9 @@ func (st *state) addListener(l Listener, errs *faults) {
 	}
 }
 
-// addGuard makes the guard, and holds the literal backends against it.
+// addGuard makes the guard, and holds the literal backends against it. Where a
+// name leads is its owner's affair, who could refuse each reload by it: that is
+// judged when it is dialled.
 func (st *state) addGuard(errs *faults) {
 	if st.config.Backends != nil {
 		st.guard.allowed = []netip.Prefix{}
@@ -351,11 +353,13 @@ func (st *state) addGuard(errs *faults) {
 		st.guard.own = append(st.guard.own, endpoint{"tcp", addr})
 	}
 	for _, g := range st.sortedGroups() {
-		for _, m := range g.members {
-			for _, ip := range m.known() {
-				if err := st.guard.check("tcp", netip.AddrPortFrom(ip, m.port)); err != nil {
-					errs.add(fmt.Sprintf("%s %q", g.config.key, g.config.name), fmt.Errorf("to %q: %w", m.text, err))
-				}
+		for i, m := range g.members {
+			ip := g.config.to[i].Addr
+			if !ip.IsValid() {
+				continue
+			}
+			if err := st.guard.check("tcp", netip.AddrPortFrom(ip.Netip(), m.port)); err != nil {
+				errs.add(fmt.Sprintf("%s %q", g.config.key, g.config.name), fmt.Errorf("to %q: %w", m.text, err))
 			}
 		}
 	}
