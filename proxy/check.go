@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"genkan/proxy/message"
 )
 
 // groupOf checks the backends of a site or forward.
@@ -55,6 +57,15 @@ func checkAnnounce(ways []string, known ...string) error {
 		if !slices.Contains(known, way) {
 			return fmt.Errorf("announce %q is none of %q", way, known)
 		}
+	}
+	return nil
+}
+
+// checkPseudoHeader refuses a name that would break the request that it is put
+// into: no name of a field, or one of framing and routing.
+func checkPseudoHeader(name string) error {
+	if !message.IsToken(name) || message.IsHop(name) || message.IsAlias(name) || message.EqualFold(name, "Host") {
+		return fmt.Errorf("pseudo_header %q cannot carry an address; write a name such as \"Pseudo-IPv4\"", name)
 	}
 	return nil
 }

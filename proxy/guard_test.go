@@ -93,6 +93,8 @@ func TestNewErrors(t *testing.T) {
 		{"wildcard", with(func(f *Forward) { f.Listen = mustListen(t, ":7080", "127.0.0.1:7080") }), `listen "127.0.0.1:7080": ":7080" has that port on all addresses; write one of them`},
 		{"same-host", Config{Sites: []Site{site, {Name: "t", Hosts: []string{"S.test"}, Listen: listen, To: to}}}, `site "t": host "s.test" is given twice on one listener`},
 		{"host", Config{Sites: []Site{{Name: "http://s.test/", Listen: listen, To: to}}}, `site "http://s.test/": host "http://s.test/" is not a name, "*.NAME" or "default"; write it without scheme, port and path`},
+		{"pseudo-header", Config{Sites: []Site{{Name: "s.test", Listen: listen, To: to, PseudoHeader: "A\r\nB"}}}, `site "s.test": pseudo_header "A\r\nB" cannot carry an address; write a name such as "Pseudo-IPv4"`},
+		{"pseudo-length", Config{Sites: []Site{{Name: "s.test", Listen: listen, To: to, PseudoHeader: "content-length"}}}, `site "s.test": pseudo_header "content-length" cannot carry an address; write a name such as "Pseudo-IPv4"`},
 		{"listener", Config{Listeners: []Listener{{Listen: listen[0]}}}, `listener "127.0.0.1:7080": no site or forward listens there`},
 		{"timeout", Config{Timeouts: Timeouts{Dial: -time.Second}}, `timeout "dial" is negative (-1s); write how long to wait, or leave it out for 5s`},
 	} {
