@@ -8,7 +8,8 @@ import (
 
 // Underscores says what becomes of a field whose name is another spelling
 // of one that we set ourselves: CGI and its descendants turn "_", "." and
-// "-" all into "_", so X_Forwarded_For would overwrite X-Forwarded-For.
+// "-", some all but letters and digits, into "_", so X_Forwarded_For and
+// X~Forwarded~For would overwrite X-Forwarded-For.
 // The zero value drops them.
 type Underscores int
 
@@ -22,7 +23,7 @@ const (
 // IsAlias reports whether name is not itself, but folds onto, a field of
 // framing or routing, or one that tells who the client is (web.Claims).
 func IsAlias(name string) bool {
-	if !strings.ContainsAny(name, "_.") {
+	if strings.IndexFunc(name, separator) < 0 {
 		return false
 	}
 	f := fold(name)
@@ -32,7 +33,7 @@ func IsAlias(name string) bool {
 // fold spells name as a CGI server sees it, with "-" for every separator.
 func fold(name string) string {
 	for i := range len(name) {
-		if c := name[i]; c == '_' || c == '.' || lower(c) != c {
+		if c := name[i]; separator(rune(c)) || lower(c) != c {
 			return strings.Map(foldRune, name)
 		}
 	}
@@ -41,10 +42,15 @@ func fold(name string) string {
 
 func foldRune(r rune) rune {
 	switch {
-	case r == '_' || r == '.':
+	case separator(r):
 		return '-'
 	case 'A' <= r && r <= 'Z':
 		return r + ('a' - 'A')
 	}
 	return r
+}
+
+// separator reports whether r may become "_" there, other than "-" itself.
+func separator(r rune) bool {
+	return r != '-' && (r < '0' || '9' < r && r < 'A' || 'Z' < r && r < 'a' || 'z' < r)
 }

@@ -10,7 +10,7 @@ import (
 // trusts, speaks of things that only a proxy can know, and so must go: in the
 // header as in the trailer. Names are compared as a CGI backend folds them
 // (RFC 3875 §4.1.18): X_Forwarded_For and X.Forwarded.For arrive there as
-// HTTP_X_FORWARDED_FOR too.
+// HTTP_X_FORWARDED_FOR too, with lighttpd even X~Forwarded~For.
 func Claims(name string) bool {
 	folded := fold(name)
 	if strings.HasPrefix(folded, "x-forwarded") || strings.HasPrefix(folded, "x-original-forwarded") {
@@ -33,12 +33,12 @@ func SameField(a, b string) bool { return fold(a) == fold(b) }
 func fold(name string) string {
 	return strings.Map(func(c rune) rune {
 		switch {
-		case c == '_' || c == '.':
-			return '-'
 		case 'A' <= c && c <= 'Z':
 			return c + ('a' - 'A')
+		case 'a' <= c && c <= 'z' || '0' <= c && c <= '9':
+			return c
 		}
-		return c
+		return '-'
 	}, name)
 }
 

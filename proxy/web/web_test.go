@@ -53,7 +53,7 @@ func TestClaims(t *testing.T) {
 		want bool
 	}{
 		{"X-Forwarded-For", true}, {"x_forwarded_for", true}, {"X.Forwarded.For", true}, {"X-Forwarded_Prefix", true},
-		{"X-Forwarded", true}, {"FORWARDED", true}, {"X-Real-IP", true}, {"x-real_ip", true}, {"Proxy", true},
+		{"X~Forwarded~For", true}, {"X!Real|IP", true}, {"X-Forwarded", true}, {"FORWARDED", true}, {"X-Real-IP", true}, {"x-real_ip", true}, {"Proxy", true},
 		{"Client-IP", true}, {"CF-Connecting-IP", true},
 		{"Forward", false}, {"X-Request-Id", false}, {"Proxy-Authorization", false}, {"Host", false}, {"Cookie", false},
 		{"__RequestVerificationToken", false}, {"X-Real-Name", false},
