@@ -7,9 +7,9 @@ cd "$(dirname "$0")"
 
 packages='gcc libc6-dev curl iproute2 nftables apache2 openssh-server
 	openssh-client nginx dovecot-imapd dovecot-pop3d postfix vsftpd lftp wget tnftp
-	bind9 bind9-dnsutils m4 openssl redis-server
+	bind9 bind9-dnsutils m4 openssl
 	qemu-system-x86 xz-utils'
-kernels='bookworm trixie'
+kernels='bookworm trixie uml'
 
 if ! command -v dpkg-query >/dev/null; then
 	echo 'setup: no Debian: tests that need a missing program will be skipped' >&2

@@ -8,5 +8,6 @@
 //	  initrd      init and the modules, each after those it depends on
 //	  qemu        TCG; no network, no disk, no root; a serial line to read
 //
-// All ends of a tunnel live in network namespaces inside the one guest.
+// and of Debian's user-mode Linux, whose sit has no 6rd, for what a kernel may
+// lack. All ends of a tunnel live in network namespaces inside the one guest.
 package kernel

@@ -1,7 +1,8 @@
 #!/bin/sh
-# Usage: fetch.sh SUITE...   for example: fetch.sh bookworm trixie
+# Usage: fetch.sh KERNEL...   for example: fetch.sh bookworm trixie uml
 # Puts Debian's cloud kernel of each suite, as SUITE/vmlinuz and the network
-# part of its modules below SUITE/modules, into the cache. What is there stays.
+# part of its modules below SUITE/modules, into the cache; "uml" is bookworm's
+# user-mode Linux, a program, as uml/vmlinuz. What is there stays.
 # Needs no root and leaves apt's own state alone.
 set -eu
 
@@ -10,7 +11,8 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/genkan/kernel
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
 fetch() {
-	work=$1 suite=$2
+	work=$1 name=$2 suite=$2 package=linux-image-cloud-amd64
+	[ "$name" != uml ] || { suite=bookworm package=user-mode-linux; }
 	mkdir -p "$work/lists/partial" "$work/archives/partial" "$work/x" "$work/out"
 	: >"$work/status"
 	echo "deb [arch=amd64 signed-by=$keyring] $mirror $suite main" >"$work/sources.list"
@@ -29,13 +31,18 @@ fetch() {
 	END
 	export APT_CONFIG="$work/apt.conf"
 	apt-get -q update </dev/null >&2
-	image=$(apt-cache depends linux-image-cloud-amd64 |
+	image=$package
+	[ "$name" = uml ] || image=$(apt-cache depends $package |
 		sed -n 's/^ *Depends: \(linux-image-[^ ]*\).*/\1/p' | head -n 1)
-	[ -n "$image" ] || { echo "fetch: $suite has no linux-image-cloud-amd64" >&2; exit 1; }
+	[ -n "$image" ] || { echo "fetch: $suite has no $package" >&2; exit 1; }
 	(cd "$work" && apt-get -q download "$image" </dev/null >&2 && dpkg -x ./*.deb x)
 
 	modules=$(find "$work/x" -type d -path '*/modules/*/kernel' | head -n 1)
-	cp "$work"/x/boot/vmlinuz-* "$work/out/vmlinuz"
+	if [ "$name" = uml ]; then
+		cp "$work/x/usr/bin/linux.uml" "$work/out/vmlinuz"
+	else
+		cp "$work"/x/boot/vmlinuz-* "$work/out/vmlinuz"
+	fi
 	mkdir "$work/out/modules"
 	for part in net lib crypto arch; do
 		[ ! -d "$modules/$part" ] || cp -r "$modules/$part" "$work/out/modules/"
@@ -43,15 +50,15 @@ fetch() {
 	cp "$modules"/drivers/net/*.ko* "$work/out/modules/"
 	echo "$image" >"$work/out/version"
 	mkdir -p "$cache"
-	rm -rf "${cache:?}/$suite"
-	mv "$work/out" "$cache/$suite" # last, so that a half one is never found
+	rm -rf "${cache:?}/$name"
+	mv "$work/out" "$cache/$name" # last, so that a half one is never found
 }
 
-for suite; do
-	[ ! -e "$cache/$suite/version" ] || continue
-	echo "fetch: Debian $suite's cloud kernel into $cache" >&2
+for kernel; do
+	[ ! -e "$cache/$kernel/version" ] || continue
+	echo "fetch: Debian's kernel \"$kernel\" into $cache" >&2
 	work=$(mktemp -d)
 	trap 'rm -rf "$work"' EXIT
-	(fetch "$work" "$suite")
+	(fetch "$work" "$kernel")
 	rm -rf "$work"
 done
