@@ -83,6 +83,9 @@ func TableName(iface string) string {
 // filter is stateless: TCP replies are told by their flags, UDP replies are
 // not let in.
 func Apply(cfg Config) (*Filter, error) {
+	if err := absent(); err != nil {
+		return nil, err
+	}
 	var errs []error
 	for _, f := range []features{{ct: true, fib: true}, {fib: true}, {ct: true}, {}} {
 		flt, err := apply(cfg, f)
@@ -94,14 +97,14 @@ func Apply(cfg Config) (*Filter, error) {
 			break // not for want of an expression
 		}
 	}
-	return nil, fmt.Errorf("nftables: %w", errs[len(errs)-1])
+	return nil, fmt.Errorf("nftables: %w", first(errs[len(errs)-1]))
 }
 
 // features are the expressions that a kernel may lack.
 type features struct{ ct, fib bool }
 
 func apply(cfg Config, has features) (*Filter, error) {
-	conn, err := nftables.New()
+	conn, err := dial()
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +153,7 @@ func (f *Filter) Stateful() bool { return f.stateful }
 
 // SetPorts replaces the admitted ports in one transaction.
 func (f *Filter) SetPorts(ports []Port) error {
-	conn, err := nftables.New()
+	conn, err := dial()
 	if err != nil {
 		return err
 	}
@@ -169,11 +172,14 @@ func (f *Filter) SetPorts(ports []Port) error {
 }
 
 // Remove deletes the tables of a tunnel interface. What is not there is no
-// error.
+// error, nor is a kernel that cannot have any.
 func Remove(iface string) error {
 	var errs []error
+	if absent() != nil {
+		return nil
+	}
 	for _, family := range []nftables.TableFamily{nftables.TableFamilyIPv6, nftables.TableFamilyIPv4} {
-		conn, err := nftables.New()
+		conn, err := dial()
 		if err != nil {
 			return err
 		}
@@ -187,7 +193,7 @@ func Remove(iface string) error {
 
 // Counters returns the packets dropped by the rules, by reason.
 func Counters(iface string) (map[string]uint64, error) {
-	conn, err := nftables.New()
+	conn, err := dial()
 	if err != nil {
 		return nil, err
 	}
@@ -216,7 +222,7 @@ func Counters(iface string) (map[string]uint64, error) {
 // Stands reports whether the table of a tunnel interface is there, as far as
 // that can be seen.
 func Stands(iface string) bool {
-	conn, err := nftables.New()
+	conn, err := dial()
 	if err != nil {
 		return true
 	}
