@@ -11,10 +11,10 @@ demo: build     ## the whole thing in network namespaces on this machine
 	./bin/genkan demo
 
 test: setup lint ## everything that is proven, with the race detector
-	$(GO) test -race -timeout 15m ./...
+	$(GO) test -race -timeout 30m ./...
 
 test-kernel: setup ## the tunnel against the sit of real Linux kernels, in a VM
-	$(GO) test -count 1 -v -run TestVM ./integration/kernel
+	$(GO) test -count 1 -v -timeout 30m -run TestVM ./integration/kernel
 
 test-reliability: setup ## reloads and kills under load, with the figures
 	GENKAN_RELIABILITY=long $(GO) test -count 1 -v -run 'Reload|Kills' ./integration
