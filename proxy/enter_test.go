@@ -260,7 +260,7 @@ func TestAnnounceErrors(t *testing.T) {
 		forward Forward
 		want    string
 	}{
-		{Forward{Announce: []string{"proxy-v1", "proxy-v2"}}, `forward "f": announce ["proxy-v1" "proxy-v2"]: a connection begins with one PROXY header; write one of them`},
+		{Forward{Announce: []string{"proxy-v1", "proxy-v2"}}, `forward "f": announce ["proxy-v1" "proxy-v2"]: a client is announced once; write one of them`},
 		{Forward{Announce: []string{"proxy-v1"}, Listen: mustListen(t, "udp/:53")}, `forward "f": announce "proxy-v1" is for TCP only; write "proxy-v2"`},
 		{Forward{AnnounceAddress: "mapped"}, `forward "f": announce_address "mapped" is neither "client" nor "pool"`},
 		{Forward{SNI: []string{"a.test", "A.test."}, Listen: mustListen(t, ":443")}, "forward \"f\": host \"a.test\" is given twice on one listener\nforward \"f\": host \"a.test\" is given twice on one listener"},

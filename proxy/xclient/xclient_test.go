@@ -74,6 +74,9 @@ func play(conn net.Conn, says []string) (heard []string) {
 			return heard
 		}
 	}
+	for len(says) > 0 && lines.Scan() { // until we close
+		heard = append(heard, lines.Text())
+	}
 	return heard
 }
 
