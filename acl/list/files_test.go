@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"genkan/acl"
 )
 
@@ -152,5 +154,17 @@ func wait(t *testing.T, what string, ok func() bool) {
 			t.Fatalf("%s was not noticed", what)
 		}
 		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// A pipe that nobody writes into does not stop the program from starting.
+func TestLoadPipe(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "pipe")
+	if err := unix.Mkfifo(name, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want := "open " + name + ": a pipe or socket, not a file; write the list into a file"
+	if _, _, err := Load(name); err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
 	}
 }

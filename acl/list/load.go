@@ -1,6 +1,7 @@
 package list
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -90,11 +91,17 @@ func readFile(name string, b *acl.SetBuilder) (*Mistakes, error) {
 	return Read(f, name, b)
 }
 
+var errPipe = errors.New("a pipe or socket, not a file; write the list into a file")
+
 // filesOf returns path itself, or the list files in it.
 func filesOf(path string) ([]string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
+	}
+	if info.Mode()&(os.ModeNamedPipe|os.ModeSocket) != 0 {
+		// Opening a pipe would wait for its writer, and nothing bounds that.
+		return nil, &os.PathError{Op: "open", Path: path, Err: errPipe}
 	}
 	if !info.IsDir() {
 		return []string{path}, nil
