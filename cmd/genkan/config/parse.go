@@ -141,6 +141,13 @@ func (p *parser) take(n *unstable.Node) {
 	}
 	last := keys[len(keys)-1]
 	p.end = p.offset(last) + int(last.Raw.Length)
+	if len(keys) > deepest { // each part is named with all before it: the square of them is seconds soon
+		p.r.broken(p.at(p.offset(keys[0])), "a name of %d parts: tables stand more than %d deep in each other; no key here needs that", len(keys), deepest)
+		if n.Kind != unstable.KeyValue {
+			p.current = nil
+		}
+		return
+	}
 	switch n.Kind {
 	case unstable.KeyValue:
 		p.end = p.offset(n) + int(n.Raw.Length)
