@@ -275,8 +275,12 @@ func (b *builder) rule(c *nftables.Chain, reason string, parts ...[]expr.Any) {
 }
 
 func (b *builder) portSet(name string, ports []Port, udp bool) (*nftables.Set, error) {
+	id := uint32(1) // in the transaction; the library's own counter is a global without a lock
+	if udp {
+		id = 2
+	}
 	set := &nftables.Set{
-		Table: b.table, Name: name, Interval: true,
+		Table: b.table, ID: id, Name: name, Interval: true,
 		KeyType: nftables.TypeInetService, KeyByteOrder: binaryutil.BigEndian,
 	}
 	return set, b.conn.AddSet(set, elements(ports, udp))
