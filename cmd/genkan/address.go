@@ -106,36 +106,30 @@ func (a *addresser) checkKind() error {
 	return usagef("--as %q: unknown kind; write %s", a.kind, strings.Join(names, ", "))
 }
 
-// longestLine bounds a line of standard input; what is longer is answered as invalid all the same.
-const longestLine = 1 << 20
+// longestLine is what of a line of standard input is read; no address is as long. The rest is passed over.
+const longestLine = 4096
 
 // lines answers for each line, as it comes. Only the newline is taken off.
 func (a *addresser) lines(in io.Reader) error {
-	lines := bufio.NewScanner(in)
-	lines.Buffer(make([]byte, 4096), longestLine)
-	lines.Split(untilNewline)
-	for lines.Scan() {
-		if err := a.one(lines.Text()); err != nil {
+	lines := bufio.NewReaderSize(in, longestLine)
+	for {
+		line, err := lines.ReadSlice('\n')
+		text := strings.TrimSuffix(string(line), "\n")
+		for errors.Is(err, bufio.ErrBufferFull) {
+			_, err = lines.ReadSlice('\n')
+		}
+		if len(text) > 0 || err == nil {
+			if err := a.one(text); err != nil {
+				return err
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
 			return err
 		}
 	}
-	if errors.Is(lines.Err(), bufio.ErrTooLong) {
-		return fmt.Errorf("a line of standard input is longer than %d bytes; no address is", longestLine)
-	}
-	return lines.Err()
-}
-
-// untilNewline splits as bufio.ScanLines does, but leaves a carriage return in place: no address has one.
-func untilNewline(data []byte, atEOF bool) (int, []byte, error) {
-	for i, c := range data {
-		if c == '\n' {
-			return i + 1, data[:i], nil
-		}
-	}
-	if atEOF && len(data) > 0 {
-		return len(data), data, nil
-	}
-	return 0, nil, nil
 }
 
 // An identity is the answer for one text in JSON.

@@ -21,7 +21,7 @@ type explanation struct {
 	File    string `json:"file"`
 	Line    int    `json:"line"`
 	Why     string `json:"why"`
-	Steps   []step `json:"steps"` // every rule that was read, in order; the last decides
+	Steps   []step `json:"steps,omitempty"` // with --steps: every rule that was read, in order; the last decides
 }
 
 // A step is one rule as it was read.
@@ -37,7 +37,7 @@ type step struct {
 func explainCommand(io streams) *cobra.Command {
 	var file, tunnel, when, socket, newer string
 	var w way
-	var asJSON bool
+	var asJSON, withSteps bool
 	cmd := &cobra.Command{
 		Use:   "explain [-c FILE] [--json] SITE-OR-FORWARD CLIENT",
 		Short: "Say which rule decides for a client, and where it is written",
@@ -77,12 +77,16 @@ Before new rules are put in force, a log shows whom they would meet:
 			if err != nil {
 				return err
 			}
+			if asJSON && !withSteps {
+				answer.Steps = nil
+			}
 			return answer.print(io, asJSON)
 		},
 	}
 	configFlag(cmd, &file)
 	flags := cmd.Flags()
 	flags.BoolVar(&asJSON, "json", false, "one JSON object")
+	flags.BoolVar(&withSteps, "steps", false, "with --json: every rule that was read, too")
 	flags.StringVar(&socket, "socket", runSocket, "take bans from the running Genkan at this `SOCKET`, where it has the same configuration")
 	flags.StringVar(&newer, "compare", "", "say whose verdict another configuration `FILE` would change, of the clients in the log on standard input")
 	flags.StringVar(&w.peer, "peer", "", "the `ADDRESS` of the proxy at the socket's other end, where it is not the client")
