@@ -254,28 +254,5 @@ func (w *world) ask(t *testing.T, args ...string) string {
 // startEcho is a server that sends back what it gets.
 func startEcho(t *testing.T, w *world, addr string) {
 	t.Helper()
-	var l net.Listener
-	err := w.Backend.Do(func() (err error) {
-		l, err = net.Listen("tcp4", addr)
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				_ = c.SetDeadline(time.Now().Add(patience))
-				_, _ = io.Copy(c, c)
-			}()
-		}
-	}()
-	t.Cleanup(func() { l.Close(); <-done })
+	serve(t, w, addr, func(c net.Conn) { _, _ = io.Copy(c, c) })
 }

@@ -60,6 +60,15 @@ source = "pool"
 // startGreeter is a server that says "hello" and holds the connection as long as its client.
 func startGreeter(t *testing.T, w *world, addr string) {
 	t.Helper()
+	serve(t, w, addr, func(c net.Conn) {
+		fmt.Fprint(c, "hello")
+		_, _ = io.Copy(io.Discard, c)
+	})
+}
+
+// serve runs a server in the backend, which handles each connection.
+func serve(t *testing.T, w *world, addr string, handle func(net.Conn)) {
+	t.Helper()
 	var l net.Listener
 	err := w.Backend.Do(func() (err error) {
 		l, err = net.Listen("tcp4", addr)
@@ -68,20 +77,19 @@ func startGreeter(t *testing.T, w *world, addr string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var held sync.WaitGroup
-	held.Go(func() {
+	var serving sync.WaitGroup
+	serving.Go(func() {
 		for {
 			c, err := l.Accept()
 			if err != nil {
 				return
 			}
-			held.Go(func() {
+			serving.Go(func() {
 				defer c.Close()
-				_ = c.SetDeadline(time.Now().Add(patience))
-				fmt.Fprint(c, "hello")
-				_, _ = io.Copy(io.Discard, c) // until the client goes
+				_ = c.SetDeadline(time.Now().Add(2 * patience))
+				handle(c)
 			})
 		}
 	})
-	t.Cleanup(func() { l.Close(); held.Wait() })
+	t.Cleanup(func() { l.Close(); serving.Wait() })
 }
