@@ -182,6 +182,10 @@ func (k *checker) site(s *Site, env acl.Env) proxy.Site {
 		out.Pool = "default"
 		k.needPool(s.Name.Pos, "announce \"pseudo-ipv4\"", out.Pool)
 	}
+	onTLSPort := func(l proxy.Listen) bool { return l.Port <= 443 && 443 <= max(l.Port, l.PortEnd) }
+	if !s.Cert.Given() && !s.Key.Given() && slices.ContainsFunc(out.Listen, onTLSPort) {
+		k.warn(s.Name.Pos, "site %q listens on port 443 without a certificate, so it speaks plain HTTP there; write cert and key", s.Name.S)
+	}
 	if s.Cert.Given() != s.Key.Given() {
 		k.mistake(s.Name.Pos, "site %q has one of cert and key; TLS needs both", s.Name.S)
 	}
