@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"syscall"
 
 	"genkan/acl"
 )
@@ -78,7 +79,8 @@ func (r *report) tree(file string) *table {
 
 // readBounded reads a file that is not absurdly large.
 func readBounded(file string) ([]byte, error) {
-	f, err := os.Open(file)
+	// A named pipe that nobody writes to would be waited for without end.
+	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
