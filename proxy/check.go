@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -63,7 +64,10 @@ func checkAnnounce(ways []string, known ...string) error {
 
 // checkPseudoHeader refuses a name that would break the request that it is put
 // into: no name of a field, or one of framing and routing.
-func checkPseudoHeader(name string) error {
+func checkPseudoHeader(name string, announce []string) error {
+	if slices.Contains(announce, "pseudo-ipv4") && slices.ContainsFunc(announce, func(way string) bool { return message.EqualFold(way, name) }) {
+		return fmt.Errorf("pseudo_header %q carries the client's own address already; take %q out of announce, or write another name", name, strings.ToLower(name))
+	}
 	if !message.IsToken(name) || message.IsHop(name) || message.IsAlias(name) || message.EqualFold(name, "Host") {
 		return fmt.Errorf("pseudo_header %q cannot carry an address; write a name such as \"Pseudo-IPv4\"", name)
 	}

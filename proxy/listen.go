@@ -56,7 +56,7 @@ func ParseListen(text string) (Listen, error) {
 func parseHostPorts(text string) (at acl.HostPort, last uint16, err error) {
 	single, end, isRange := text, "", false
 	if colon := strings.LastIndexByte(text, ':'); colon >= 0 {
-		if dash := strings.IndexByte(text[colon:], '-'); dash >= 0 {
+		if dash := strings.IndexByte(text[colon:], '-'); dash > 1 {
 			single, end, isRange = text[:colon+dash], text[colon+dash+1:], true
 		}
 	}
@@ -139,6 +139,9 @@ type Backend struct {
 // ParseBackend reads one element of "to": "10.0.0.10:8080",
 // "app.internal:8080", "10.0.0.10:50000-50009". Backends are IPv4 only.
 func ParseBackend(text string) (Backend, error) {
+	if scheme, rest, ok := strings.Cut(text, "://"); ok {
+		return Backend{}, fmt.Errorf("%q: %q is no part of an address; write %q", text, scheme+"://", strings.TrimRight(rest, "/"))
+	}
 	at, last, err := parseHostPorts(text)
 	if err != nil {
 		return Backend{}, fmt.Errorf("%q: %w", text, err)

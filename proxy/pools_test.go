@@ -105,8 +105,8 @@ func TestSitePseudoIPv4(t *testing.T) {
 			Announce: []string{"pseudo-ipv4"}, PseudoHeader: "Cf-Pseudo-Ipv4", Pool: "web",
 		}},
 	})
-	for _, row := range []struct{ host, want string }{{"::1", "127.65.0.1"}, {"127.0.0.1", "127.0.0.1"}} {
-		_, body := ask(t, s.at(t, row.host), "GET / HTTP/1.1\r\nHost: a.test\r\ncf_pseudo_ipv4: 10.6.6.6\r\n\r\n")
+	for _, row := range []struct{ host, want string }{{"::1", "127.65.0.1\nX-Client-Ipv6: ::1"}, {"127.0.0.1", "127.0.0.1"}} {
+		_, body := ask(t, s.at(t, row.host), "GET / HTTP/1.1\r\nHost: a.test\r\ncf_pseudo_ipv4: 10.6.6.6\r\nX-Client-IPv6: 2001:db8::6\r\n\r\n")
 		if want := "backend b\nGET / host=a.test body=\"\"\nCf-Pseudo-Ipv4: " + row.want + "\n"; body != want {
 			t.Errorf("from %s the backend got %q, want %q", row.host, body, want)
 		}

@@ -154,7 +154,7 @@ func (st *state) addSite(c Site, s *Server, errs *faults) {
 		c.PseudoHeader = "Pseudo-IPv4"
 	}
 	errs.add(place, checkAnnounce(c.Announce, "x-forwarded-for", "forwarded", "x-real-ip", "pseudo-ipv4"))
-	errs.add(place, checkPseudoHeader(c.PseudoHeader))
+	errs.add(place, checkPseudoHeader(c.PseudoHeader, c.Announce))
 	one := &site{
 		Site:    c,
 		gateway: gateway{"site", c.Name, c.Access, c.Shadow, s.stats.of("site", c.Name)},

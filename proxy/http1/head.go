@@ -28,14 +28,19 @@ type bounds struct {
 	fields int // number of field lines
 }
 
+// maxEmptyLines is how many empty lines before a message are skipped. One has
+// to be (RFC 9112 §2.2), as old clients send CR LF behind a body; more, which
+// mean nothing else to anybody, are bounded.
+const maxEmptyLines = 4
+
 // readHead reads start line, fields and the empty line, and takes them from
 // the wire. Every line ends with CR LF: a lone LF is a line's end to some
-// servers and not to others (RFC 9112 §2.2 allows to refuse it). One empty
-// line before the start line is skipped.
+// servers and not to others (RFC 9112 §2.2 allows to refuse it). A few empty
+// lines before the start line are skipped.
 // Errors are a *RequestError or the connection's.
 func (w *wire) readHead(b bounds) (string, error) {
 	line, scan, lines := 0, 0, 0 // offsets from w.r, and lines seen
-	skipped := false
+	skipped := 0
 	for {
 		data := w.unread()
 		if len(data) > 0 && lines == 0 && !message.IsTokenByte(data[0]) && data[0] != '\r' {
@@ -64,8 +69,8 @@ func (w *wire) readHead(b bounds) (string, error) {
 		case end-1 > line:
 			lines++
 			line, scan = end+1, end+1
-		case lines == 0 && !skipped:
-			skipped = true
+		case lines == 0 && skipped < maxEmptyLines:
+			skipped++
 			w.r += 2
 			line, scan = 0, 0
 		case lines == 0:

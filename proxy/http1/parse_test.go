@@ -59,7 +59,9 @@ func TestParseRequest(t *testing.T) {
 		{"POST / HTTP/1.1\r\nContent-Length: 007\r\n" + host, "POST / a.test 7 keep"},
 		{"POST / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n" + host, "POST / a.test -1 keep"},
 
-		{"\r\n\r\nGET / HTTP/1.1\r\n" + host, `400 empty line in place of a message`},
+		{"\r\nGET / HTTP/1.1\r\n" + host, "GET / a.test 0 keep"},
+		{"\r\n\r\n\r\n\r\nGET / HTTP/1.1\r\n" + host, "GET / a.test 0 keep"},
+		{"\r\n\r\n\r\n\r\n\r\nGET / HTTP/1.1\r\n" + host, `400 empty line in place of a message`},
 		{"GET / HTTP/1.1\r\n" + host + host, `400 2 Host fields: want one`},
 		{"GET / HTTP/1.1\r\n", `400 0 Host fields: want one`},
 		{"GET / HTTP/1.1\nHost: a.test\r\n", `400 line 1 ends with LF without CR`},

@@ -13,14 +13,19 @@ import (
 // HTTP_X_FORWARDED_FOR too, with lighttpd even X~Forwarded~For.
 func Claims(name string) bool {
 	folded := fold(name)
-	if strings.HasPrefix(folded, "x-forwarded") || strings.HasPrefix(folded, "x-original-forwarded") {
-		return true
+	for _, family := range [...]string{"x-forwarded", "x-original-forwarded", "x-ssl-client-", "client-cert", "x-envoy-"} {
+		if strings.HasPrefix(folded, family) {
+			return true
+		}
 	}
 	switch folded {
-	case "forwarded", "x-real-ip", "x-real-port", "client-ip", "x-client-ip", "true-client-ip",
-		"x-cluster-client-ip", "cf-connecting-ip", "cf-connecting-ipv6", "fastly-client-ip",
+	case "forwarded", "forwarded-for", "x-real-ip", "x-real-port", "client-ip", "x-client-ip", "x-client-ipv6",
+		"x-client-port", "true-client-ip", "x-true-client-ip", "x-remote-ip", "x-remote-addr", "remote-addr", "pseudo-ipv4",
+		"x-cluster-client-ip", "x-originating-ip", "proxy-client-ip", "wl-proxy-client-ip",
+		"cf-connecting-ip", "cf-connecting-ipv6", "cf-connecting-ipv4", "cf-pseudo-ipv4", "fastly-client-ip",
+		"fly-client-ip", "x-nf-client-connection-ip", "x-appengine-user-ip", "x-azure-clientip", "x-azure-socketip",
 		"x-proxyuser-ip", "x-original-host", "x-original-url", "x-rewrite-url", "x-url-scheme",
-		"front-end-https",
+		"x-http-host-override", "x-https", "front-end-https",
 		"proxy": // httpoxy, CVE-2016-5385: becomes HTTP_PROXY
 		return true
 	}
@@ -76,6 +81,9 @@ func (id Identity) Fields(announce []string, pseudoHeader string) []Field {
 			}
 			if pseudo.IsValid() {
 				fields = append(fields, Field{pseudoHeader, pseudo.String()})
+				if id.Client.Is6() {
+					fields = append(fields, Field{"X-Client-IPv6", client})
+				}
 			}
 		}
 	}

@@ -54,7 +54,8 @@ func TestClaims(t *testing.T) {
 	}{
 		{"X-Forwarded-For", true}, {"x_forwarded_for", true}, {"X.Forwarded.For", true}, {"X-Forwarded_Prefix", true},
 		{"X~Forwarded~For", true}, {"X!Real|IP", true}, {"X-Forwarded", true}, {"FORWARDED", true}, {"X-Real-IP", true}, {"x-real_ip", true}, {"Proxy", true},
-		{"Client-IP", true}, {"CF-Connecting-IP", true},
+		{"Client-IP", true}, {"CF-Connecting-IP", true}, {"CF_Pseudo_IPv4", true}, {"True-Client-IP", true}, {"X-Client-IPv6", true},
+		{"X-Envoy-External-Address", true}, {"Forwarded-For", true}, {"X-SSL-Client-S-DN", true}, {"Client-Cert-Chain", true},
 		{"Forward", false}, {"X-Request-Id", false}, {"Proxy-Authorization", false}, {"Host", false}, {"Cookie", false},
 		{"__RequestVerificationToken", false}, {"X-Real-Name", false},
 	} {
@@ -82,7 +83,7 @@ func TestIdentityFields(t *testing.T) {
 		{six, "x-forwarded-for", "[{X-Forwarded-For 2001:db8::1} {X-Forwarded-Proto https} {X-Forwarded-Host a.test:8443}]"},
 		{six, "forwarded", `[{Forwarded for="[2001:db8::1]";proto=https;host="a.test:8443"}]`},
 		{six, "x-real-ip", "[{X-Real-IP 2001:db8::1}]"},
-		{six, "pseudo-ipv4", "[{P 100.64.0.7}]"},
+		{six, "pseudo-ipv4", "[{P 100.64.0.7} {X-Client-IPv6 2001:db8::1}]"},
 		{four, "x-forwarded-for", "[{X-Forwarded-For 192.0.2.1} {X-Forwarded-Proto http}]"},
 		{four, "forwarded", "[{Forwarded for=192.0.2.1;proto=http}]"},
 		{four, "pseudo-ipv4", "[{P 192.0.2.1}]"},

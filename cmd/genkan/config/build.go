@@ -241,6 +241,10 @@ func (k *checker) forward(f *Forward, env acl.Env) proxy.Forward {
 		StartTLS:        f.StartTLS,
 	}
 	for _, n := range f.SNI {
+		if _, err := acl.ParseAddr(n.S); err == nil {
+			k.mistake(n.Pos, "sni %q: an address, which TLS never has there (RFC 6066 §3); write a name, or leave sni out to take all connections", n.S)
+			continue
+		}
 		out.SNI = append(out.SNI, n.S)
 	}
 	out.Source, out.Pool = k.source(&f.service)

@@ -130,6 +130,10 @@ func (r *report) includes(c *Config) []string {
 		}
 		sort.Strings(matches)
 		for _, m := range matches {
+			if info, err := os.Stat(m); err == nil && info.IsDir() {
+				r.broken(pattern.Pos, "include %q: %q is a directory; write the files in it, as %q", pattern.S, m, filepath.Join(pattern.S, "*.toml"))
+				continue
+			}
 			if !seen[filepath.Clean(m)] {
 				seen[filepath.Clean(m)] = true
 				files = append(files, m)

@@ -89,7 +89,11 @@ type Listener struct {
 func listenerFields() []field[Listener] {
 	return []field[Listener]{
 		{"accept_proxy", `["10.9.0.0/24"]`, "load balancers in front of us: the PROXY protocol is required from these and refused from others",
-			func(d *decoder, l *Listener, v *value) { l.AcceptProxy = d.prefixes(v) }},
+			func(d *decoder, l *Listener, v *value) {
+				if l.AcceptProxy = d.prefixes(v); v.kind == array && len(v.items) == 0 {
+					d.mistake(v.pos, "accept_proxy: the list is empty; write who sends the PROXY header, or leave the key out where nobody does")
+				}
+			}},
 		{"tls", `true`, "sites on a port other than 443 speak TLS there",
 			func(d *decoder, l *Listener, v *value) { l.TLS = d.boolean(v) }},
 	}

@@ -109,7 +109,7 @@ func siteFields() []field[Site] {
 			func(d *decoder, s *Site, v *value) { s.Trust = d.texts(v) }},
 		{"trust_header", `"x-forwarded-for"`, "the one header that is believed from them: \"x-forwarded-for\" (default) or \"forwarded\"",
 			func(d *decoder, s *Site, v *value) { s.TrustHeader = d.choice(v, "x-forwarded-for", "forwarded") }},
-		{"pseudo_header", `"Pseudo-IPv4"`, "the header of announce = [\"pseudo-ipv4\"]",
+		{"pseudo_header", `"Pseudo-IPv4"`, "the header of announce = [\"pseudo-ipv4\"]; the real address of an IPv6 client is in X-Client-IPv6",
 			func(d *decoder, s *Site, v *value) { s.PseudoHeader = d.text(v) }},
 	}...)
 }
