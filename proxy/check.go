@@ -28,6 +28,9 @@ func (st *state) groupOf(key, name string, to []Backend, balance Balance, check 
 		return config, fmt.Errorf("balance %d is none of ours", balance)
 	}
 	for _, b := range to {
+		if key == "forward" && b.Scheme != schemeHTTP {
+			return config, fmt.Errorf("to %q: a forward takes bytes as they are; write the address alone", b)
+		}
 		if b.Name == "" && !b.Addr.Is4() {
 			return config, fmt.Errorf("to %q: backends are IPv4 only; write the server's IPv4 address", b)
 		}

@@ -86,6 +86,8 @@ type Site struct {
 	// Cert and Key are PEM files for TLS: the certificate with its chain,
 	// and its key. Empty: the site has none.
 	Cert, Key string
+	// BackendTLS is how backends with "https://" or "h2://" prove who they are.
+	BackendTLS BackendTLS
 	// NoHTTP3 keeps UDP closed on the site's TLS ports, unless another site
 	// of the port opens it.
 	NoHTTP3 bool

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -49,6 +50,9 @@ type groupTraits struct {
 	// probeFrom is the pool whose probe address checks come from. Empty: this
 	// machine's own.
 	probeFrom string
+	// scheme and trust say how the backends are spoken to, and what they prove.
+	scheme string
+	trust  backendTrust
 	// transparent: clients come from their own addresses.
 	transparent bool
 	// preamble is what a check sends first, of nobody's behalf, where the
@@ -73,9 +77,11 @@ type groupID struct {
 
 // A member is one backend.
 type member struct {
-	text  string // as configured, with the port of this group
-	port  uint16
-	addrs atomic.Pointer[[]netip.Addr] // last good answer; never empty once there
+	text   string // as configured, with the port of this group
+	scheme string
+	tls    *tls.Config // what the backend proves; nil: it speaks plain
+	port   uint16
+	addrs  atomic.Pointer[[]netip.Addr] // last good answer; never empty once there
 
 	open     atomic.Int64 // connections
 	total    atomic.Int64
@@ -99,11 +105,12 @@ const (
 func newGroup(config groupConfig, log *slog.Logger) *group {
 	g := &group{config: config, log: log.With(config.key, config.name), seed: maphash.MakeSeed()}
 	for _, to := range config.to {
-		m := &member{port: to.Port}
+		m := &member{port: to.Port, scheme: to.Scheme}
 		if to.PortEnd > to.Port {
 			m.port += config.offset
 		}
-		m.text = Backend{Addr: to.Addr, Name: to.Name, Port: m.port}.String()
+		m.text = Backend{Scheme: to.Scheme, Addr: to.Addr, Name: to.Name, Port: m.port}.String()
+		g.secure(m, to)
 		if to.Addr.IsValid() {
 			m.addrs.Store(&[]netip.Addr{to.Addr.Netip()})
 		}

@@ -130,6 +130,7 @@ func (l Listen) addrs(tunnel acl.Addr) ([]netip.Addr, error) {
 // A Backend is where clients are taken: an IPv4 address or a name that has
 // one, and one port or a range.
 type Backend struct {
+	Scheme  string   // of a site's: "" (HTTP/1.1), "https", "h2c" or "h2"
 	Addr    acl.Addr // IPv4; zero when Name is set
 	Name    string   // resolved to A records only
 	Port    uint16
@@ -137,12 +138,14 @@ type Backend struct {
 }
 
 // ParseBackend reads one element of "to": "10.0.0.10:8080",
-// "app.internal:8080", "10.0.0.10:50000-50009". Backends are IPv4 only.
+// "app.internal:8080", "10.0.0.10:50000-50009", "https://10.0.0.10:8443".
+// Backends are IPv4 only.
 func ParseBackend(text string) (Backend, error) {
-	if scheme, rest, ok := strings.Cut(text, "://"); ok {
-		return Backend{}, fmt.Errorf("%q: %q is no part of an address; write %q", text, scheme+"://", strings.TrimRight(rest, "/"))
+	scheme, rest, err := cutScheme(text)
+	if err != nil {
+		return Backend{}, err
 	}
-	at, last, err := parseHostPorts(text)
+	at, last, err := parseHostPorts(rest)
 	if err != nil {
 		return Backend{}, fmt.Errorf("%q: %w", text, err)
 	}
@@ -156,7 +159,7 @@ func ParseBackend(text string) (Backend, error) {
 	case at.Name == "tunnel":
 		return Backend{}, fmt.Errorf("%q: the tunnel is where clients come from, not a backend; write the server's IPv4 address", text)
 	}
-	return Backend{Addr: at.Addr, Name: at.Name, Port: at.Port, PortEnd: last}, nil
+	return Backend{Scheme: scheme, Addr: at.Addr, Name: at.Name, Port: at.Port, PortEnd: last}, nil
 }
 
 // String gives the spelling that ParseBackend reads.
@@ -165,5 +168,9 @@ func (b Backend) String() string {
 	if host == "" {
 		host = b.Addr.String()
 	}
-	return net.JoinHostPort(host, portsString(b.Port, b.PortEnd))
+	at := net.JoinHostPort(host, portsString(b.Port, b.PortEnd))
+	if b.Scheme != schemeHTTP {
+		return b.Scheme + "://" + at
+	}
+	return at
 }

@@ -126,7 +126,7 @@ func (c *call) pick() (http1.Target, bool) {
 		return http1.Target{}, false
 	}
 	c.lease, c.dialled = l, time.Now()
-	return http1.Target{Addr: l.addr, Source: c.source.addr, Transparent: c.source.transparent}, true
+	return l.target(c.source), true
 }
 
 // next gives another backend after one could not be connected to.

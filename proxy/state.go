@@ -166,6 +166,10 @@ func (st *state) addSite(c Site, s *Server, errs *faults) {
 	errs.add(place, err)
 	config, err := st.groupOf("site", c.Name, c.To, c.Balance, c.Check, c.MaxConns)
 	errs.add(place, err)
+	config.scheme, err = checkSchemes(c.To, c.BackendTLS)
+	errs.add(place, err)
+	config.trust, err = c.BackendTLS.load()
+	errs.add(place, err)
 	config.comesFrom(c.Source, c.Pool)
 	one.group = st.takeGroup(config, s)
 	st.sites[c.Name] = one

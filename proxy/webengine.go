@@ -27,6 +27,7 @@ type webEngine struct {
 	front     *http1.Server
 	front2    *http2.Server
 	transport *http1.Transport
+	multiplex *http2.Transport // to backends that speak HTTP/2
 
 	stop    context.CancelFunc // ends sweeping; nil before start
 	done    sync.WaitGroup     // sweeping
@@ -57,14 +58,15 @@ func newWebEngine(s *Server, t Timeouts) *webEngine {
 		Sweeper:     w.sweeper,
 		Refused:     w.refused,
 	})
-	w.transport = http1.NewTransport(http1.TransportConfig{
+	to := http1.TransportConfig{
 		Dial: func(ctx context.Context, to http1.Target) (net.Conn, error) {
 			return s.state.Load().guard.dialTCP(ctx, to.Addr, source{addr: to.Source, transparent: to.Transparent})
 		},
 		DialTimeout: t.Dial,
 		HeadTimeout: t.Request,
 		Sweeper:     w.sweeper,
-	})
+	}
+	w.transport, w.multiplex = http1.NewTransport(to), http2.NewTransport(to)
 	return w
 }
 
@@ -84,6 +86,7 @@ func (w *webEngine) start(ctx context.Context) {
 				return
 			case <-ticker.C:
 				w.transport.Expire()
+				w.multiplex.Expire()
 			}
 		}
 	})
@@ -165,7 +168,10 @@ func (a *arrival) source() message.Source {
 }
 
 func (w *webEngine) handler(a *arrival) *exchange.Handler {
-	return &exchange.Handler{Policy: &visit{arrival: a, sites: w}, Transport: w.transport, Underscores: a.state.config.Underscores}
+	return &exchange.Handler{
+		Policy: &visit{arrival: a, sites: w}, Underscores: a.state.config.Underscores,
+		Transport: w.transport, HTTP2: w.multiplex, Idle: a.state.timeouts.Idle,
+	}
 }
 
 // A protocol is one connection of a front.
@@ -238,6 +244,7 @@ func (w *webEngine) close() {
 	w.front2.Cut()
 	w.serving.Wait()
 	w.transport.CloseIdle()
+	w.multiplex.CloseIdle()
 	for _, loop := range w.loops {
 		loop.Close()
 	}

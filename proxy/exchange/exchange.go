@@ -10,8 +10,11 @@ package exchange
 
 import (
 	"errors"
+	"strings"
+	"time"
 
 	"genkan/proxy/http1"
+	"genkan/proxy/http2"
 	"genkan/proxy/message"
 )
 
@@ -55,6 +58,10 @@ type Result struct {
 type Handler struct {
 	Policy    Policy
 	Transport *http1.Transport
+	// HTTP2 sends to backends that speak HTTP/2. Nil: there are none.
+	HTTP2 *http2.Transport
+	// Idle is how long either side of a conversation in gRPC may be silent.
+	Idle time.Duration
 	// Underscores says what becomes of a field like X_Forwarded_For.
 	Underscores message.Underscores
 }
@@ -85,7 +92,7 @@ func (h *Handler) forward(r *message.Request, n *note) *message.Response {
 	if !n.decision.To.Addr.IsValid() {
 		return own(r, &n.decision)
 	}
-	resp, err := h.Transport.RoundTrip(r, n.decision.To, n.decision.Next)
+	resp, err := h.send(r, &n.decision)
 	if err == nil {
 		return resp
 	}
@@ -95,6 +102,18 @@ func (h *Handler) forward(r *message.Request, n *note) *message.Response {
 		n.fault = e.Fault
 	}
 	return failed(r, n.fault, err)
+}
+
+// send sends r to its backend. A websocket begins in HTTP/1 there, whatever
+// else the backend speaks.
+func (h *Handler) send(r *message.Request, d *Decision) (*message.Response, error) {
+	if h.HTTP2 == nil || !d.To.HTTP2 || r.Upgrade {
+		return h.Transport.RoundTrip(r, d.To, d.Next)
+	}
+	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
+		r.Idle = h.Idle
+	}
+	return h.HTTP2.RoundTrip(r, d.To, d.Next)
 }
 
 // Done tells the policy how it went.

@@ -16,6 +16,7 @@ type backendConn struct {
 	wire
 	t         *Transport
 	key       poolKey
+	session   *session // nil: the backend speaks plain
 	idleSince time.Time
 
 	req   *message.Request
@@ -33,9 +34,15 @@ type backendConn struct {
 	once    sync.Once
 }
 
-func (t *Transport) newConn(conn net.Conn, key poolKey) *backendConn {
-	c := &backendConn{t: t, key: key}
+func (t *Transport) newConn(conn net.Conn, s *session, key poolKey) *backendConn {
+	c := &backendConn{t: t, key: key, session: s}
 	c.wire.init(conn, t.config.Sweeper.Guard(conn, nil))
+	if s != nil {
+		if c.loops != nil {
+			s.swap.Conn = conn
+		}
+		c.conn, c.raw = s.Conn, nil
+	}
 	c.abort = c.strike
 	return c
 }
@@ -56,7 +63,7 @@ func (c *backendConn) close() {
 func (c *backendConn) closeNow() {
 	c.once.Do(func() {
 		c.guard.Release()
-		c.conn.Close()
+		c.closeConn()
 		c.r, c.w = 0, 0
 		c.release()
 	})

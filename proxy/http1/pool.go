@@ -42,7 +42,7 @@ func (p *pool) get(k poolKey, idempotent bool) *backendConn {
 		if c == nil {
 			return nil
 		}
-		if (idempotent || time.Since(c.idleSince) < freshFor) && c.alive() {
+		if (idempotent || time.Since(c.idleSince) < freshFor) && c.silent() {
 			return c
 		}
 		c.close()

@@ -15,6 +15,7 @@ type framing struct {
 	hosts, lengths, ts int // how many lines
 	close, keep        bool
 	upgrade            bool // Connection: upgrade
+	trailers           bool // TE: trailers
 	websocket          bool // Upgrade: websocket and nothing else
 	expect             string
 	expects, upgrades  int
@@ -55,6 +56,7 @@ func parseRequest(head string, r *message.Request) (keep bool, err error) {
 		return false, &RequestError{Status: 405, Msg: "CONNECT is not served"}
 	}
 	r.Upgrade = f.upgrade && f.websocket && f.upgrades == 1 && f.http11 && r.Method == "GET" && r.Length == 0
+	r.Trailers = f.trailers
 	message.StripHops(&r.Header)
 	return !f.close && (f.http11 || f.keep), nil
 }
@@ -94,6 +96,11 @@ func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 // reports whether it is thereby done with.
 func (f *framing) note(field message.Field) bool {
 	switch name := field.Name; len(name) {
+	case 2:
+		if message.EqualFold(name, "TE") {
+			f.trailers = f.trailers || message.HasToken(field.Value, "trailers")
+			return true
+		}
 	case 4:
 		if message.EqualFold(name, "Host") {
 			f.host, f.hosts = field.Value, f.hosts+1

@@ -17,6 +17,9 @@ var errStopped = errors.New("nobody wants the rest of the content")
 
 // Read returns content, errStopped after Stop.
 func (b *requestBody) Read(p []byte) (int, error) {
+	if idle := b.conn.req.Idle; idle > 0 {
+		b.pace = pace{idle: idle}
+	}
 	n, err := b.body.Read(p)
 	if err != nil {
 		err = b.explain(err)

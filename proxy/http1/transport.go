@@ -2,6 +2,7 @@ package http1
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -25,6 +26,12 @@ type Target struct {
 	// part of the key. Transparent says that it is not an address of ours.
 	Source      netip.Addr
 	Transparent bool
+	// TLS is how the backend proves who it is; nil: it speaks plain. It is
+	// not changed once it is used, and Equal Targets have the same.
+	TLS *tls.Config
+	// HTTP2 says that the backend speaks HTTP/2 (package http2's Transport).
+	// Its websockets come by HTTP/1 all the same.
+	HTTP2 bool
 }
 
 // TransportConfig says how backends are spoken to. Zero fields mean the
@@ -52,7 +59,8 @@ type TransportConfig struct {
 	Sweeper *sweep.Sweeper
 }
 
-func (c TransportConfig) withDefaults() TransportConfig {
+// WithDefaults is c with its zero fields filled in.
+func (c TransportConfig) WithDefaults() TransportConfig {
 	for _, f := range []struct {
 		v *time.Duration
 		d time.Duration
@@ -112,7 +120,7 @@ type Transport struct {
 
 // NewTransport returns a Transport; Close ends it.
 func NewTransport(c TransportConfig) *Transport {
-	c = c.withDefaults()
+	c = c.WithDefaults()
 	return &Transport{config: c, pool: newPool(c.MaxIdle, c.MaxIdleAll)}
 }
 
@@ -210,27 +218,45 @@ func (t *Transport) dial(r *message.Request, to Target) (*backendConn, error) {
 		}
 		return nil, &Error{fault, to.Addr, err}
 	}
-	return t.newConn(conn, poolKey{to, r.Loop}), nil
+	return conn, nil
 }
 
 // connect dials; a connection for an event loop becomes one of the loop's.
-func (t *Transport) connect(ctx context.Context, loop *fiber.Loop, to Target) (conn net.Conn, err error) {
+func (t *Transport) connect(ctx context.Context, loop *fiber.Loop, to Target) (c *backendConn, err error) {
+	key := poolKey{to, loop}
 	if loop == nil {
-		return t.config.Dial(ctx, to)
+		return t.open(ctx, key)
 	}
-	loop.Leave(func() {
-		if conn, err = t.config.Dial(ctx, to); err != nil {
-			return
+	loop.Leave(func() { c, err = t.open(ctx, key) })
+	return c, err
+}
+
+// open dials, shakes hands where the backend speaks TLS, and gives the
+// connection to the key's loop. It blocks.
+func (t *Transport) open(ctx context.Context, key poolKey) (*backendConn, error) {
+	conn, err := t.config.Dial(ctx, key.Target)
+	if err != nil {
+		return nil, err
+	}
+	var s *session
+	if key.TLS != nil {
+		if s, err = secure(ctx, conn, key.TLS); err != nil {
+			return nil, err
 		}
+	}
+	if key.loop != nil {
 		tcp, ok := conn.(*net.TCPConn)
 		if !ok {
 			conn.Close()
-			err = fmt.Errorf("dialled a %T: want a *net.TCPConn", conn)
-			return
+			return nil, fmt.Errorf("dialled a %T: want a *net.TCPConn", conn)
 		}
-		conn, err = loop.Take(tcp)
-	})
-	return conn, err
+		taken, err := key.loop.Take(tcp)
+		if err != nil {
+			return nil, err
+		}
+		conn = taken
+	}
+	return t.newConn(conn, s, key), nil
 }
 
 // isTimeout reports whether a deadline ended the wait.

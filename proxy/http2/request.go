@@ -170,6 +170,7 @@ func (st *stream) parseFields(f *h2.MetaHeadersFrame) (status int, err error) {
 			if value != "trailers" {
 				return 0, fmt.Errorf("te %q: want trailers", value)
 			}
+			r.Trailers = true
 			continue
 		case "trailer":
 			continue

@@ -190,7 +190,11 @@ func (st *stream) wait() error {
 	got := st.got
 	st.mu.Unlock()
 	credit := cfg.BodyGrace + time.Duration(float64(got)/float64(cfg.BodyRate)*float64(time.Second)) - st.waited
-	t := time.NewTimer(min(credit, cfg.BodyIdle))
+	patience := min(credit, cfg.BodyIdle)
+	if st.req.Idle > 0 {
+		patience = st.req.Idle
+	}
+	t := time.NewTimer(patience)
 	defer t.Stop()
 	began := time.Now()
 	select {

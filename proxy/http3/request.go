@@ -126,6 +126,8 @@ func (ex *exchange) fields(h http.Header) (status int) {
 				ex.req.Expect = true
 			case name == "Expect":
 				return http.StatusExpectationFailed
+			case name == "Te":
+				ex.req.Trailers = value == "trailers"
 			case name == "Host" || message.IsHop(name):
 			default:
 				ex.req.Header.Add(name, message.TrimBlank(value))
@@ -167,8 +169,12 @@ func (ex *exchange) read(p []byte) (int, error) {
 	}
 	cfg := &ex.s.config
 	credit := cfg.BodyGrace + time.Duration(float64(ex.got)/float64(cfg.BodyRate)*float64(time.Second)) - ex.waited
+	patience := min(credit, cfg.BodyIdle)
+	if ex.req.Idle > 0 {
+		patience = ex.req.Idle
+	}
 	began := time.Now()
-	ex.control.SetReadDeadline(began.Add(min(credit, cfg.BodyIdle)))
+	ex.control.SetReadDeadline(began.Add(patience))
 	n, err := ex.body.Read(p)
 	ex.waited += time.Since(began)
 	ex.got += int64(n)

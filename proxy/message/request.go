@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/netip"
 	"sync"
+	"time"
 
 	"genkan/acl"
 	"genkan/proxy/fiber"
@@ -43,6 +44,12 @@ type Request struct {
 	Body RequestBody
 	// Length is the body's length in bytes, -1 where only its end will tell.
 	Length int64
+	// Trailers is true where the client reads fields behind the content (TE).
+	Trailers bool
+	// Idle is how long either side may be silent within content, where that is
+	// a conversation: the Handler sets it before it reads Body, and then the
+	// front's bounds on silence and rate do not hold. Zero: they do.
+	Idle time.Duration
 	// Expect is true where the client waits for 100 before it sends the body.
 	Expect bool
 	// Upgrade is true for a websocket handshake (GET, no body), the only
@@ -117,6 +124,7 @@ func (r *Request) Reset() {
 	r.mu.Unlock()
 	r.Proto, r.Method, r.Target, r.Authority = "", "", "", Authority{}
 	r.Header, r.Body, r.Length = h, nil, 0
+	r.Trailers, r.Idle = false, 0
 	r.Expect, r.Upgrade, r.Inform, r.Note, r.Loop = false, false, nil, nil, nil
 }
 

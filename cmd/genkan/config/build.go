@@ -171,6 +171,7 @@ func (k *checker) site(s *Site, env acl.Env) proxy.Site {
 		Key:          relative(s.Key),
 		Trust:        k.trust(s, env),
 	}
+	out.BackendTLS = k.schemes(&s.service, out.To, s.BackendTLS, "site")
 	for _, h := range s.Hosts {
 		out.Hosts = append(out.Hosts, h.S)
 	}
@@ -240,6 +241,7 @@ func (k *checker) forward(f *Forward, env acl.Env) proxy.Forward {
 		Key:             relative(f.Key),
 		StartTLS:        f.StartTLS,
 	}
+	k.schemes(&f.service, out.To, BackendTLS{}, "forward")
 	for _, n := range f.SNI {
 		if _, err := acl.ParseAddr(n.S); err == nil {
 			k.mistake(n.Pos, "sni %q: an address, which TLS never has there (RFC 6066 §3); write a name, or leave sni out to take all connections", n.S)

@@ -63,6 +63,7 @@ func keyTable() string {
 	rows(&b, "site: ", site)
 	rows(&b, "forward: ", forward)
 	rows(&b, "check.", checkFields())
+	rows(&b, "backend_tls.", backendTLSFields())
 	rows(&b, "lists, one: ", listFields())
 	rows(&b, "admin.", adminFields())
 	rows(&b, "listener: ", listenerFields())

@@ -9,7 +9,8 @@ type Site struct {
 	Trust        []Text // prefixes or lists of peers whose header is believed
 	TrustHeader  string // which one: "x-forwarded-for" (default) or "forwarded"
 	PseudoHeader Text   // the name of the header that announce = ["pseudo-ipv4"] sets
-	NoHTTP3      bool   // http3 = false: UDP stays closed on the ports that speak TLS
+	BackendTLS   BackendTLS
+	NoHTTP3      bool // http3 = false: UDP stays closed on the ports that speak TLS
 }
 
 // A Forward is [forward.NAME]: one TCP or UDP service, found by its port and perhaps by SNI.
@@ -60,7 +61,7 @@ func common[T any](of func(*T) *service, announce string) []field[T] {
 	return []field[T]{
 		{"listen", `"tunnel:80" or a list of such`, "where clients come in: tunnel:PORT, V4:PORT, [V6]:PORT or :PORT for both families; udp/ in front for UDP; PORT-PORT for a range",
 			func(d *decoder, t *T, v *value) { s := of(t); s.hasListen = true; s.Listen = d.texts(v) }},
-		{"to", `"10.0.0.10:8080" or a list of such`, "the IPv4-only server or servers behind: V4:PORT or NAME:PORT",
+		{"to", `"10.0.0.10:8080" or a list of such`, "the IPv4-only server or servers behind: V4:PORT or NAME:PORT; of a site, https:// in front for TLS, h2c:// for plain HTTP/2, h2:// for HTTP/2 over TLS",
 			func(d *decoder, t *T, v *value) { s := of(t); s.hasTo = true; s.To = d.texts(v) }},
 		{"access", `["allow 192.0.2.0/24", "deny all"]`, "the rules, read top to bottom; the first that matches decides, no match denies; leave it out to let all in",
 			func(d *decoder, t *T, v *value) {
@@ -103,6 +104,11 @@ func siteFields() []field[Site] {
 	return append(common(func(s *Site) *service { return &s.service }, `["x-forwarded-for"]`), []field[Site]{
 		{"hosts", `["www.example.jp", "*.example.jp"]`, "what Host may say: names, *.NAME, or \"default\" for all else; without it the site's own name",
 			func(d *decoder, s *Site, v *value) { s.Hosts = d.texts(v) }},
+		{"backend_tls", `{ ca = "backend.pem" }`, "how a backend with https:// or h2:// in to proves who it is",
+			func(d *decoder, s *Site, v *value) {
+				s.BackendTLS.Given = true
+				sub(d, v, backendTLSFields(), &s.BackendTLS)
+			}},
 		{"http3", `false`, "whether the ports that speak TLS speak HTTP/3, too, over UDP; true (default) or false",
 			func(d *decoder, s *Site, v *value) { s.NoHTTP3 = !d.boolean(v) }},
 		{"trust", `["10.9.0.0/24"]`, "proxies in front of us whose header about the client is believed: prefixes or names of lists",
