@@ -1,18 +1,19 @@
 package integration
 
 import (
-	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
-	"genkan/integration/internal/require"
 	"genkan/integration/lab"
 	"genkan/integration/servers"
 
@@ -30,65 +31,90 @@ protocol = "ftp"
 passive  = "50000-50009"
 `, lab.FrontV4, lab.BackendV4)
 
-// An ftpClient is a real client that gets a file, and puts one where it can.
-type ftpClient struct {
-	name, program, debian string
-	get, put              func(url, file string) []string
-}
-
-func shell(format string) func(url, file string) []string {
-	return func(url, file string) []string {
-		return []string{"/bin/sh", "-c", fmt.Sprintf(format, url, file)}
-	}
-}
-
-// tnftp wants a terminal for nothing but its prompts; HOME keeps it from ours.
-var ftpClients = []ftpClient{
-	{"curl", "curl", "curl", shell("curl -sS --noproxy '*' -m 60 -o '%[2]s' '%[1]s'"), shell("curl -sS --noproxy '*' -m 60 -T '%[2]s' '%[1]s'")},
-	{"curl-active", "curl", "curl", shell("curl -sS --noproxy '*' -m 60 -P - -o '%[2]s' '%[1]s'"), shell("curl -sS --noproxy '*' -m 60 -P - -T '%[2]s' '%[1]s'")},
-	{"curl-pasv", "curl", "curl", shell("curl -sS --noproxy '*' -m 60 --disable-epsv --no-ftp-skip-pasv-ip -o '%[2]s' '%[1]s'"), nil},
-	{"lftp", "lftp", "lftp", shell("lftp -c 'set net:max-retries 1; set net:timeout 60; get %[1]s -o %[2]s'"), nil},
-	{"lftp-active", "lftp", "lftp", shell("lftp -c 'set net:max-retries 1; set net:timeout 60; set ftp:passive-mode off; get %[1]s -o %[2]s'"), nil},
-	{"wget", "wget", "wget", shell("wget -q -t 1 -T 60 --no-proxy -O '%[2]s' '%[1]s'"), nil},
-	{"wget-active", "wget", "wget", shell("wget -q -t 1 -T 60 --no-proxy --no-passive-ftp -O '%[2]s' '%[1]s'"), nil},
-	{"tnftp", "tnftp", "tnftp", shell("HOME=/nonexistent tnftp -o '%[2]s' '%[1]s' </dev/null"), nil},
-	{"tnftp-active", "tnftp", "tnftp", shell("HOME=/nonexistent tnftp -A -o '%[2]s' '%[1]s' </dev/null"), nil},
-}
-
 // Every client of FTP, of both families, passive and active, gets a file from
 // an IPv4-only vsftpd whole, and puts one there.
 func TestFTPClients(t *testing.T) {
 	w := mustWorld(t)
 	vsftpd := servers.StartVsftpd(t, w.Lab)
-	file := bytes.Repeat([]byte("Take off your shoes.\n"), 20000)
-	if err := os.WriteFile(filepath.Join(vsftpd.Dir, "root/pub/file"), file, 0o644); err != nil {
+	w.front(t, ftpConfig)
+	w.checkFTPClients(t, ftpClients, vsftpd)
+}
+
+// A vsftpd that speaks plain serves clients of FTPS, explicit and implicit,
+// passive and active, who must have TLS for all and resume its session.
+func TestFTPSClients(t *testing.T) {
+	w := mustWorld(t)
+	cert, key := mustCert(t)
+	vsftpd := servers.StartVsftpd(t, w.Lab)
+	tls := fmt.Sprintf("cert = %q\nkey = %q\n", cert, key)
+	w.front(t, strings.Replace(ftpConfig, `listen   = [`, `listen   = ["tunnel:990", "`+lab.FrontV4.String()+`:990", `, 1)+
+		tls+"ftp_require = [\"login\", \"data\", \"reuse\"]\n"+fmt.Sprintf(`
+[forward.lenient]
+listen   = ["tunnel:2121", "%s:2121"]
+to       = "%s:21"
+protocol = "ftp"
+passive  = "50010-50019"
+`, lab.FrontV4, lab.BackendV4)+tls)
+	w.checkFTPClients(t, ftpsClients, vsftpd)
+}
+
+// Much data crosses the gateway each way under TLS: 8 MB, and the 200 MB of a
+// disk image with GENKAN_LONG=1.
+func TestFTPSBulk(t *testing.T) {
+	size := int64(8 << 20)
+	if os.Getenv("GENKAN_LONG") == "1" {
+		size = 200 << 20
+	}
+	w := mustWorld(t)
+	cert, key := mustCert(t)
+	vsftpd := servers.StartVsftpd(t, w.Lab)
+	image := filepath.Join(vsftpd.Dir, "root/pub/image")
+	want := mustRandomFile(t, image, size)
+	w.front(t, ftpConfig+fmt.Sprintf("cert = %q\nkey = %q\nftp_require = [\"login\", \"data\", \"reuse\"]\n", cert, key))
+	got := filepath.Join(t.TempDir(), "image")
+	at := "ftp://[" + lab.Front6.String() + "]"
+	for _, row := range []struct{ name, arg, file, url, arrives string }{
+		{"down", "-o", got, at + "/pub/image", got},
+		{"up", "-T", image, at + "/incoming/image", filepath.Join(vsftpd.Dir, "root/incoming/image")},
+	} {
+		if text, err := outWithin(t, w.Client6, 4*time.Minute, "curl", "-sS", "--noproxy", "*", "--ssl-reqd", "--insecure", row.arg, row.file, row.url); err != nil {
+			t.Fatalf("%s: %v\n%s", row.name, err, text)
+		}
+		waitUntil(t, patience, "the file "+row.name, func() error {
+			if sum, n := mustSum(t, row.arrives); sum != want {
+				return fmt.Errorf("%d bytes of %d, or others", n, size)
+			}
+			return nil
+		})
+	}
+}
+
+// mustRandomFile writes a file that no compression and no repetition helps.
+func mustRandomFile(t *testing.T, path string, size int64) (sum [sha256.Size]byte) {
+	t.Helper()
+	f, err := os.Create(path)
+	if err == nil {
+		_, err = io.Copy(f, io.LimitReader(rand.NewChaCha8([32]byte{7}), size))
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
 		t.Fatal(err)
 	}
-	w.front(t, ftpConfig)
-	for _, client := range ftpClients {
-		require.Program(t, client.program, client.debian)
-		for _, c := range clients[:2] {
-			t.Run(client.name+"-"+c.name, func(t *testing.T) {
-				got := filepath.Join(t.TempDir(), "got")
-				text, err := out(t, w.client(c.addr), client.get("ftp://"+c.to+"/pub/file", got)...)
-				data, _ := os.ReadFile(got)
-				if err != nil || sha256.Sum256(data) != sha256.Sum256(file) {
-					t.Fatalf("got %d bytes of %d, %v\n%s", len(data), len(file), err, text)
-				}
-				if client.put == nil {
-					return
-				}
-				put := "incoming/" + client.name + "-" + c.name
-				if text, err := out(t, w.client(c.addr), client.put("ftp://"+c.to+"/"+put, got)...); err != nil {
-					t.Fatalf("put: %v\n%s", err, text)
-				}
-				data, err = os.ReadFile(filepath.Join(vsftpd.Dir, "root", put))
-				if err != nil || sha256.Sum256(data) != sha256.Sum256(file) {
-					t.Errorf("put %d bytes of %d, %v", len(data), len(file), err)
-				}
-			})
-		}
+	sum, _ = mustSum(t, path)
+	return sum
+}
+
+func mustSum(t *testing.T, path string) (sum [sha256.Size]byte, n int64) {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
 	}
+	defer f.Close()
+	h := sha256.New()
+	if n, err = io.Copy(h, f); err != nil {
+		t.Fatal(err)
+	}
+	return [sha256.Size]byte(h.Sum(nil)), n
 }
 
 // After AUTH TLS the gateway is blind: data finds its way by the passive range

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"genkan/integration/lab"
 	"genkan/integration/servers"
@@ -14,7 +15,13 @@ import (
 // out runs a program in a namespace and returns what it wrote.
 func out(t *testing.T, n *lab.Namespace, command ...string) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	return outWithin(t, n, patience, command...)
+}
+
+// outWithin is out with a time of its own.
+func outWithin(t *testing.T, n *lab.Namespace, within time.Duration, command ...string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()
 	return n.Output(ctx, command[0], command[1:]...)
 }

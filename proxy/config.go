@@ -152,12 +152,14 @@ type Forward struct {
 	// Cert and Key are PEM files: TLS ends here, and the server behind speaks
 	// plain. Empty: the client's bytes pass as they are.
 	Cert, Key string
-	// StartTLS lets clients begin plain and say STARTTLS, of protocols "smtp",
-	// "imap" and "pop3". False: they speak TLS from the first byte.
-	StartTLS bool
+	// TLS says how clients come to it, where there is a certificate.
+	TLS ForwardTLS
+	// FTPRequire is what clients of protocol "ftp" must do about TLS. Zero:
+	// nothing.
+	FTPRequire ftp.Requirements
 	// Passive are the ports for data of protocol "ftp", at the addresses of
 	// Listen. Where the server has the same range, its ports keep their
-	// number, and TLS works. Zero: 50000 to 50099.
+	// number, and TLS that the server ends works. Zero: 50000 to 50099.
 	Passive ftp.Ports
 	Balance Balance
 	Check   Check
@@ -169,6 +171,18 @@ type Forward struct {
 	// MaxSessions bounds the UDP sessions of this forward. Zero: 16384.
 	MaxSessions int
 }
+
+// A ForwardTLS says how clients of a forward with a certificate come to TLS. The
+// zero ForwardTLS is TLSByPort.
+type ForwardTLS uint8
+
+const (
+	// TLSByPort is TLS from the first byte; of protocol "ftp", by AUTH TLS on
+	// all ports but 990.
+	TLSByPort   ForwardTLS = iota
+	TLSImplicit            // from the first byte
+	TLSStart               // by STARTTLS, STLS or AUTH TLS, of protocols "smtp", "imap", "pop3" and "ftp"
+)
 
 // A Source says whose address the backend sees on the socket. The zero Source
 // is SourceOwn.

@@ -39,7 +39,7 @@ func (st *state) addPassive(one *forward, place string, errs *faults) {
 		}
 		l.Port, l.PortEnd = one.hub.Ports().First, one.hub.Ports().Last
 		st.eachEndpoint(l, place, errs, func(svc *service) {
-			if svc.forward != nil || !svc.sites.Empty() || svc.data != nil {
+			if svc.forward != nil || !svc.sites.Empty() || svc.data != nil && svc.data != one {
 				errs.add(place, fmt.Errorf("passive ports %q are taken by another service; write \"passive\" with other ports", l))
 				return
 			}
@@ -68,6 +68,11 @@ func (fl *flow) gateway() {
 	ctx, cancel := context.WithTimeout(fl.server.serving, fl.forward.Lifetime)
 	defer cancel()
 	fl.stream.cutWith(cancel)
+	config, err := fl.secureFTP()
+	if err != nil {
+		fl.refuseTLS(err)
+		return
+	}
 	server, l, err := fl.group.connect(ctx, fl.addr(), fl.dial)
 	if err != nil {
 		reset(fl.conn)
@@ -81,7 +86,8 @@ func (fl *flow) gateway() {
 		_, err = server.Write(fl.head)
 	}
 	if err == nil {
-		result, err = ftp.Serve(ctx, fl.ftpConfig(server, l.addr.Addr()))
+		fl.ftpConfig(&config, server, l.addr.Addr())
+		result, err = ftp.Serve(ctx, config)
 	} else {
 		reset(fl.conn)
 		server.Close()
@@ -100,21 +106,34 @@ func (fl *flow) dial(ctx context.Context, to netip.AddrPort) (*net.TCPConn, erro
 	return fl.state.guard.dialTCP(ctx, to, fl.source)
 }
 
-func (fl *flow) ftpConfig(server *net.TCPConn, backend netip.Addr) ftp.Config {
-	return ftp.Config{
-		Client: fl.conn, Server: server,
-		ClientAddr: fl.client.Addr(), Door: fl.local.Addr(),
-		ServerAddr: backend, Source: server.LocalAddr().(*net.TCPAddr).AddrPort().Addr().Unmap(),
-		Hub:   fl.forward.hub,
-		Dial:  fl.dial,
-		Relay: fl.relayData,
-		Idle:  fl.forward.Idle,
-		Log:   fl.server.log.With("forward", fl.forward.Name),
+// secureFTP begins the control connection of a client: with TLS, where the
+// port speaks it from the first byte.
+func (fl *flow) secureFTP() (ftp.Config, error) {
+	config := ftp.Config{Client: fl.conn, Require: fl.forward.FTPRequire}
+	if fl.forward.tls == nil {
+		return config, nil
 	}
+	config.TLS = ftp.SessionTLS(fl.forward.tls)
+	if fl.forward.startsPlain(fl.door.endpoint.addr.Port()) {
+		return config, nil
+	}
+	conn, err := fl.handshake(config.TLS)
+	config.Client, config.Secure = conn, true
+	return config, err
+}
+
+// ftpConfig adds what is known once the server is connected.
+func (fl *flow) ftpConfig(c *ftp.Config, server *net.TCPConn, backend netip.Addr) {
+	c.Server = server
+	c.ClientAddr, c.Door = fl.client.Addr(), fl.local.Addr()
+	c.ServerAddr, c.Source = backend, server.LocalAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
+	c.Hub, c.Dial, c.Relay = fl.forward.hub, fl.dial, fl.relayData
+	c.Idle = fl.forward.Idle
+	c.Log = fl.server.log.With("forward", fl.forward.Name)
 }
 
 // relayData gives a data connection to the engine.
-func (fl *flow) relayData(client, server *net.TCPConn, done func()) {
+func (fl *flow) relayData(client net.Conn, server *net.TCPConn, done func()) {
 	conns, count := fl.server.conns, fl.forward.count
 	one := &stream{client: fl.addr()}
 	conns.add(one)

@@ -4,11 +4,13 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"slices"
 
 	"genkan/proxy/certs"
+	"genkan/proxy/ftp"
 	"genkan/proxy/pipe"
 	"genkan/proxy/starttls"
 	"genkan/proxy/xclient"
@@ -18,16 +20,22 @@ import (
 // and the server behind speaks plain.
 func (f *forward) loadCert() error {
 	switch {
-	case f.StartTLS && !starttls.Supports(f.Protocol):
-		return errors.New("tls \"starttls\" is for mail; write protocol = \"smtp\", \"imap\" or \"pop3\" too")
-	case f.StartTLS && f.Cert == "":
+	case f.TLS > TLSStart:
+		return fmt.Errorf("tls %d is none of ours", f.TLS)
+	case f.TLS == TLSStart && f.Protocol != "ftp" && !starttls.Supports(f.Protocol):
+		return errors.New("tls \"starttls\" is for mail and FTP; write protocol = \"smtp\", \"imap\", \"pop3\" or \"ftp\" too")
+	case f.TLS == TLSStart && f.Cert == "":
 		return errors.New("tls \"starttls\" needs a certificate; write cert and key")
+	case f.Cert == "" && f.Key == "" && f.FTPRequire != (ftp.Requirements{}):
+		return errors.New("ftp_require is about TLS that ends here; write cert and key too")
+	case f.FTPRequire != (ftp.Requirements{}) && f.Protocol != "ftp":
+		return errors.New("ftp_require is for FTP; write protocol = \"ftp\" too")
 	case f.Cert == "" && f.Key == "":
 		return nil
 	case f.Cert == "" || f.Key == "":
 		return errors.New("cert and key belong together; write both")
-	case f.Protocol == "ftp" || f.Protocol == "dns":
-		return errors.New("cert: TLS of protocol \"" + f.Protocol + "\" is not ended here; take cert and key away")
+	case f.Protocol == "dns":
+		return errors.New("cert: TLS of protocol \"dns\" is not ended here; take cert and key away")
 	case slices.ContainsFunc(f.Listen, func(l Listen) bool { return l.Network == "udp" }):
 		return errors.New("cert: TLS is over TCP, and this forward listens on UDP; make them two forwards")
 	}
@@ -45,11 +53,12 @@ func (f *forward) speaks() bool { return f.tls != nil || slices.Contains(f.Annou
 // speak makes the client's connection a TLS one, and says XCLIENT to the
 // server, where the forward wants it, and gives both to the engine.
 func (fl *flow) speak() {
-	client, err := fl.handshake()
+	client, err := net.Conn(fl.conn), error(nil)
+	if fl.forward.tls != nil && !fl.forward.startsPlain(fl.door.endpoint.addr.Port()) {
+		client, err = fl.handshake(fl.forward.tls)
+	}
 	if err != nil {
-		fl.server.log.Info("connection refused", "forward", fl.forward.Name, "client", fl.client.Addr(), "cause", err, "waited", since(fl.began))
-		fl.server.conns.remove(fl.stream)
-		fl.turnAway()
+		fl.refuseTLS(err)
 		return
 	}
 	ctx, cancel := context.WithCancel(fl.server.serving)
@@ -69,7 +78,7 @@ func (fl *flow) speak() {
 		}
 	}
 	head := fl.head
-	if fl.forward.StartTLS {
+	if client == fl.conn && fl.forward.tls != nil {
 		client, head, err = fl.negotiate(ctx, server, greeting)
 	} else if len(greeting) > 0 {
 		_, err = client.Write(greeting)
@@ -82,16 +91,28 @@ func (fl *flow) speak() {
 	fl.stream.cutWith(s.Cut)
 }
 
-// handshake gives the connection that the client's bytes come from.
-func (fl *flow) handshake() (net.Conn, error) {
-	if fl.forward.tls == nil || fl.forward.StartTLS {
-		return fl.conn, nil
-	}
+// ftpsPort is where FTP speaks TLS from the first byte.
+const ftpsPort = 990
+
+// startsPlain tells that clients of a port come to TLS by a command.
+func (f *forward) startsPlain(port uint16) bool {
+	return f.TLS == TLSStart || f.TLS == TLSByPort && f.Protocol == "ftp" && port != ftpsPort
+}
+
+// handshake makes the client's connection a TLS one.
+func (fl *flow) handshake(config *tls.Config) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(fl.server.serving, handshakeWithin)
 	defer cancel()
 	fl.stream.cutWith(cancel)
-	conn := tls.Server(fl.conn, fl.forward.tls)
+	conn := tls.Server(fl.conn, config)
 	return conn, conn.HandshakeContext(ctx)
+}
+
+// refuseTLS ends a flow whose client has not come to TLS.
+func (fl *flow) refuseTLS(err error) {
+	fl.server.log.Info("connection refused", "forward", fl.forward.Name, "client", fl.client.Addr(), "cause", err, "waited", since(fl.began))
+	fl.server.conns.remove(fl.stream)
+	fl.turnAway()
 }
 
 // negotiate leads the client to TLS by STARTTLS.

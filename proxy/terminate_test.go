@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"genkan/acl"
+	"genkan/proxy/ftp"
 )
 
 // startLines is a server without TLS that greets, echoes each read, and ends
@@ -92,10 +93,12 @@ func TestForwardTLSFaults(t *testing.T) {
 		want    string
 	}{
 		{"one-of-two", Forward{Listen: mustListen(t, "[::1]:0"), Cert: cert}, `forward "x": cert and key belong together; write both`},
-		{"starttls-ssh", Forward{Listen: mustListen(t, "[::1]:0"), Cert: cert, Key: key, Protocol: "ssh", StartTLS: true}, `forward "x": tls "starttls" is for mail; write protocol = "smtp", "imap" or "pop3" too`},
-		{"starttls-bare", Forward{Listen: mustListen(t, "[::1]:0"), Protocol: "imap", StartTLS: true}, `forward "x": tls "starttls" needs a certificate; write cert and key`},
+		{"starttls-ssh", Forward{Listen: mustListen(t, "[::1]:0"), Cert: cert, Key: key, Protocol: "ssh", TLS: TLSStart}, `forward "x": tls "starttls" is for mail and FTP; write protocol = "smtp", "imap", "pop3" or "ftp" too`},
+		{"starttls-bare", Forward{Listen: mustListen(t, "[::1]:0"), Protocol: "imap", TLS: TLSStart}, `forward "x": tls "starttls" needs a certificate; write cert and key`},
 		{"udp", Forward{Listen: mustListen(t, "udp/[::1]:0"), Cert: cert, Key: key}, `forward "x": cert: TLS is over TCP, and this forward listens on UDP; make them two forwards`},
-		{"ftp", Forward{Listen: mustListen(t, "[::1]:0"), Cert: cert, Key: key, Protocol: "ftp"}, `forward "x": cert: TLS of protocol "ftp" is not ended here; take cert and key away`},
+		{"dns", Forward{Listen: mustListen(t, "[::1]:0"), Cert: cert, Key: key, Protocol: "dns"}, `forward "x": cert: TLS of protocol "dns" is not ended here; take cert and key away`},
+		{"require-without-tls", Forward{Listen: mustListen(t, "[::1]:0"), Protocol: "ftp", FTPRequire: ftp.Requirements{Login: true}}, `forward "x": ftp_require is about TLS that ends here; write cert and key too`},
+		{"require-of-imap", Forward{Listen: mustListen(t, "[::1]:0"), Cert: cert, Key: key, Protocol: "imap", FTPRequire: ftp.Requirements{Login: true}}, `forward "x": ftp_require is for FTP; write protocol = "ftp" too`},
 		{"xclient", Forward{Listen: mustListen(t, "[::1]:0"), Announce: []string{"xclient"}}, `forward "x": announce "xclient" is for mail servers; write protocol = "smtp" too, and TCP listeners only`},
 		{"xclient-pool", Forward{Listen: mustListen(t, "[::1]:0"), Announce: []string{"xclient"}, Protocol: "smtp", AnnounceAddress: "pool"}, `forward "x": announce "xclient" tells the client's own address; take announce_address away
 forward "x": there is no pool "default"; write [pool.default] with prefix = "100.64.0.0/16"`},
@@ -116,7 +119,7 @@ func TestForwardStartTLS(t *testing.T) {
 	cert, key := writeCert(t, time.Hour, "mail.test")
 	s := start(t, Config{Forwards: []Forward{{
 		Name: "pop3", Listen: mustListen(t, "[::1]:0"), To: mustBackend(t, startLines(t)), Access: acl.AllowAll(),
-		Protocol: "pop3", StartTLS: true, Cert: cert, Key: key,
+		Protocol: "pop3", TLS: TLSStart, Cert: cert, Key: key,
 	}}})
 	begin := func() (net.Conn, *bufio.Reader) {
 		conn, err := net.Dial("tcp", s.at(t, "::1"))

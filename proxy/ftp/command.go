@@ -17,10 +17,18 @@ const (
 	port
 	auth
 	long // LPRT and LPSV of RFC 1639, which name addresses of their own kind
+	user // what follows counts only where TLS ends here
+	pass
+	feat
+	pbsz
+	prot
+	ccc
+	rein
 )
 
 var verbs = map[string]verb{
 	"EPSV": epsv, "PASV": pasv, "EPRT": eprt, "PORT": port, "AUTH": auth, "LPRT": long, "LPSV": long,
+	"USER": user, "PASS": pass, "FEAT": feat, "PBSZ": pbsz, "PROT": prot, "CCC": ccc, "REIN": rein,
 }
 
 // A command is one line of the client's. The zero command is other.

@@ -32,7 +32,23 @@ func (s *session) lead(client *net.TCPConn, to netip.AddrPort) {
 		reset(client)
 		return
 	}
-	s.relay(client, server)
+	s.join(client, server)
+}
+
+// join makes one data connection of its two halves.
+func (s *session) join(client, server *net.TCPConn) {
+	conn, err := s.secureData(client)
+	if err != nil {
+		s.Log.Warn("ftp: data refused", "client", s.ClientAddr, "cause", err)
+		reset(client)
+		reset(server)
+		return
+	}
+	if !s.relay(conn, server) {
+		s.Log.Warn("ftp: too many data connections at once", "client", s.ClientAddr, "bound", maxData)
+		reset(client)
+		reset(server)
+	}
 }
 
 // maxData bounds the data connections of one session that live at once.
@@ -40,8 +56,8 @@ const maxData = 16
 
 // relay hands a data connection over. The session does not wait for its end,
 // only counts it: the server may close the control connection before the
-// client has all of the data.
-func (s *session) relay(client, server *net.TCPConn) {
+// client has all of the data. False: there are too many.
+func (s *session) relay(client net.Conn, server *net.TCPConn) bool {
 	s.mu.Lock()
 	full := s.data == maxData
 	if !full {
@@ -49,10 +65,7 @@ func (s *session) relay(client, server *net.TCPConn) {
 	}
 	s.mu.Unlock()
 	if full {
-		s.Log.Warn("ftp: too many data connections at once", "client", s.ClientAddr, "bound", maxData)
-		reset(client)
-		reset(server)
-		return
+		return false
 	}
 	s.Relay(client, server, func() {
 		s.mu.Lock()
@@ -60,6 +73,7 @@ func (s *session) relay(client, server *net.TCPConn) {
 		s.moved = time.Now()
 		s.mu.Unlock()
 	})
+	return true
 }
 
 // arriveBlind leads a connection to the same port of the server. Hub.mu is held.
@@ -132,5 +146,5 @@ func (s *session) connectClient(server *net.TCPConn, to netip.AddrPort) {
 		reset(server)
 		return
 	}
-	s.relay(conn.(*net.TCPConn), server)
+	s.join(conn.(*net.TCPConn), server)
 }

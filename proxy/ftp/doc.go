@@ -21,7 +21,10 @@
 // §3, the bounce attack), and who connects to a port that was not told to him
 // is cut off (§8, port stealing).
 //
-// After AUTH TLS the gateway is blind. It then leads a client's connection to
-// port P of the Hub to port P of the server, so a passive range that server
-// and Hub share goes on working; the active mode does not.
+// With Config.TLS, TLS of clients ends here and the server speaks plain (RFC
+// 4217, secure.go): AUTH, PBSZ and PROT are answered by the gateway, and data
+// has TLS in both modes. Without it, AUTH is between client and server, and the
+// gateway is blind from then on: it leads a client's connection to port P of
+// the Hub to port P of the server, so a passive range that server and Hub share
+// goes on working; the active mode does not.
 package ftp

@@ -52,6 +52,25 @@ func (q *queue) pop(tell func(string) error) error {
 	return q.flush(tell)
 }
 
+// drain waits until all commands are answered. Who pushes must not meanwhile.
+func (q *queue) drain(ctx context.Context) error {
+	taken := 0
+	defer func() {
+		for range taken {
+			<-q.room
+		}
+	}()
+	for range maxPending {
+		select {
+		case q.room <- struct{}{}:
+			taken++
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
 // flush answers the commands at the head whose answer is ours. q.mu is held.
 func (q *queue) flush(tell func(string) error) error {
 	for len(q.all) > 0 && q.all[0].local != "" {

@@ -3,6 +3,7 @@ package ftp
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -27,7 +28,17 @@ type Config struct {
 	Dial func(ctx context.Context, to netip.AddrPort) (*net.TCPConn, error)
 	// Relay carries a data connection and calls done when it has ended. Both
 	// sockets are its own.
-	Relay func(client, server *net.TCPConn, done func())
+	Relay func(client net.Conn, server *net.TCPConn, done func())
+
+	// TLS, which SessionTLS has made, ends here where the client says AUTH TLS
+	// (RFC 4217): the server is told nothing of it. Nil: AUTH is the server's
+	// affair, and the session blind after it.
+	TLS *tls.Config
+	// Secure tells that Client is a connection of TLS already, by SessionTLS:
+	// implicit FTPS.
+	Secure bool
+	// Require is what clients must do where TLS is not nil.
+	Require Requirements
 
 	// Idle ends a session without a line either way and without data.
 	// Zero: 10 minutes.
@@ -49,14 +60,19 @@ type session struct {
 	queue                  queue
 	answered               chan struct{} // the barrier is answered
 	noEPRT                 bool          // the server does not know EPRT; of replies
+	secure                 bool          // the control connection has TLS; this and the next two of commands
+	named                  bool          // USER was said
+	buffered               bool          // PBSZ was said
 
-	mu      sync.Mutex // guards the fields below, and each write to Client and Server
-	moved   time.Time  // of the last line, or the end of the last data
-	data    int        // data connections that live
-	isGone  bool
-	isBlind bool // after AUTH TLS
-	up      int64
-	down    int64
+	mu        sync.Mutex // guards the fields below, and each write to client and Server
+	client    net.Conn   // Client, or TLS over it
+	moved     time.Time  // of the last line, or the end of the last data
+	data      int        // data connections that live
+	isGone    bool
+	isBlind   bool // after AUTH TLS
+	isPrivate bool // data has TLS, by PROT P
+	up        int64
+	down      int64
 }
 
 // A pending is a command that waits for its answer.
@@ -68,7 +84,7 @@ type pending struct {
 
 // barrier tells that nothing is sent behind the command until it is answered:
 // the answer may need a second command, or end what the gateway can read.
-func (p pending) barrier() bool { return p.local == "" && p.verb != other && p.verb != long }
+func (p pending) barrier() bool { return p.local == "" && epsv <= p.verb && p.verb <= auth }
 
 // Result counts the bytes of the control connection.
 type Result struct{ Up, Down int64 }
@@ -94,6 +110,9 @@ func Serve(ctx context.Context, cfg Config) (Result, error) {
 		queue:      newQueue(),
 		answered:   make(chan struct{}, 1),
 		moved:      time.Now(),
+		client:     cfg.Client,
+		secure:     cfg.Secure,
+		isPrivate:  cfg.Secure, // nobody who speaks TLS from the first byte wants clear data unasked
 	}
 	s.ctx, s.stop = context.WithCancel(ctx)
 	defer s.stop()
@@ -119,7 +138,7 @@ func (s *session) leave() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.isGone = true
-	s.Client.Close()
+	s.client.Close()
 	s.Server.Close()
 }
 
@@ -158,13 +177,19 @@ func (s *session) commands() error {
 		s.up += int64(len(line))
 		s.mu.Unlock()
 		p, line := s.translate(line)
+		if s.TLS != nil && p.verb == auth && p.local == "" {
+			if err := s.secureControl(p.arg); err != nil {
+				return err
+			}
+			continue
+		}
 		if err := s.queue.push(s.ctx, p, s.tellClient); err != nil {
 			return err
 		}
 		if p.local != "" {
 			continue
 		}
-		if err := s.send(s.Server, line); err != nil {
+		if err := s.send(false, line); err != nil {
 			return err
 		}
 		if !p.barrier() {
@@ -176,7 +201,7 @@ func (s *session) commands() error {
 			return s.ctx.Err()
 		}
 		if s.blind() {
-			return s.pass(s.Server, s.fromClient)
+			return s.pass(false, s.fromClient)
 		}
 	}
 }
@@ -207,7 +232,7 @@ func (s *session) replies() error {
 			s.answered <- struct{}{}
 		}
 		if s.blind() {
-			return s.pass(s.Client, s.fromServer)
+			return s.pass(true, s.fromServer)
 		}
 	}
 }
@@ -225,17 +250,19 @@ func (s *session) answer() (reply, error) {
 	}
 }
 
-func (s *session) tellClient(text string) error { return s.send(s.Client, text) }
+func (s *session) tellClient(text string) error { return s.send(true, text) }
 
 // send writes a line to one side.
-func (s *session) send(to net.Conn, line string) error {
+func (s *session) send(toClient bool, line string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.isGone {
 		return net.ErrClosed
 	}
 	s.moved = time.Now()
-	if to == s.Client {
+	to := s.Server
+	if toClient {
+		to = s.client
 		s.down += int64(len(line))
 	}
 	if err := to.SetWriteDeadline(time.Now().Add(writeWait)); err != nil {
@@ -243,6 +270,12 @@ func (s *session) send(to net.Conn, line string) error {
 	}
 	_, err := io.WriteString(to, line)
 	return err
+}
+
+func (s *session) clientConn() net.Conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.client
 }
 
 // writeWait is how long one side may leave a line in its queue.
@@ -255,17 +288,17 @@ func (s *session) blind() bool {
 }
 
 // pass carries what the gateway cannot read any more.
-func (s *session) pass(to net.Conn, from *bufio.Reader) error {
+func (s *session) pass(toClient bool, from *bufio.Reader) error {
 	buffer := make([]byte, maxLine)
 	for {
 		n, err := from.Read(buffer)
 		if n > 0 {
-			if to == s.Server {
+			if !toClient {
 				s.mu.Lock()
 				s.up += int64(n)
 				s.mu.Unlock()
 			}
-			if err := s.send(to, string(buffer[:n])); err != nil {
+			if err := s.send(toClient, string(buffer[:n])); err != nil {
 				return err
 			}
 		}

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -34,6 +35,7 @@ type stage struct {
 	log            bytes.Buffer
 	ended          chan error
 	relayed        chan struct{}
+	stop           func() // ends the session, and waits
 }
 
 // A side is what a test plays: it says and expects lines.
@@ -41,12 +43,13 @@ type side struct {
 	t    *testing.T
 	name string
 	conn *net.TCPConn
+	over net.Conn // conn, or TLS over it
 	r    *bufio.Reader
 }
 
 func (s *side) say(line string) {
 	s.t.Helper()
-	if _, err := io.WriteString(s.conn, line+"\r\n"); err != nil {
+	if _, err := io.WriteString(s.over, line+"\r\n"); err != nil {
 		s.t.Fatalf("%s: %v", s.name, err)
 	}
 }
@@ -90,44 +93,50 @@ func pair(t *testing.T, at netip.Addr) (near, far *net.TCPConn) {
 // newStage starts a session of a client at from (a loopback address).
 func newStage(t *testing.T, from netip.Addr) *stage {
 	t.Helper()
+	return newStageOf(t, from, Config{})
+}
+
+// newStageOf is newStage with what cfg says of TLS.
+func newStageOf(t *testing.T, from netip.Addr, cfg Config) *stage {
+	t.Helper()
 	st := &stage{t: t, hub: NewHub(Ports{40000, 40009}), ended: make(chan error, 1), relayed: make(chan struct{}, 8)}
 	client, clientFar := pair(t, from)
 	serverFar, server := pair(t, loop4)
 	deadline := time.Now().Add(patience)
 	client.SetDeadline(deadline)
 	server.SetDeadline(deadline)
-	st.client = &side{t, "client", client, bufio.NewReader(client)}
-	st.server = &side{t, "server", server, bufio.NewReader(server)}
+	st.client = &side{t, "client", client, client, bufio.NewReader(client)}
+	st.server = &side{t, "server", server, server, bufio.NewReader(server)}
+	cfg.Client, cfg.Server = clientFar, serverFar
+	cfg.ClientAddr, cfg.Door, cfg.ServerAddr, cfg.Source = from, from, loop4, loop4
+	cfg.Hub = st.hub
+	cfg.Dial = func(ctx context.Context, to netip.AddrPort) (*net.TCPConn, error) {
+		c, err := (&net.Dialer{}).DialContext(ctx, "tcp4", to.String())
+		if err != nil {
+			return nil, err
+		}
+		return c.(*net.TCPConn), nil
+	}
+	cfg.Relay = func(c net.Conn, s *net.TCPConn, done func()) {
+		go func() {
+			io.Copy(c, s)
+			c.Close()
+			s.Close()
+			done()
+			st.relayed <- struct{}{}
+		}()
+	}
+	cfg.Log = slog.New(slog.NewTextHandler(&st.log, nil))
 	go func() {
-		_, err := Serve(context.Background(), Config{
-			Client: clientFar, Server: serverFar,
-			ClientAddr: from, Door: from, ServerAddr: loop4, Source: loop4,
-			Hub: st.hub,
-			Dial: func(ctx context.Context, to netip.AddrPort) (*net.TCPConn, error) {
-				c, err := (&net.Dialer{}).DialContext(ctx, "tcp4", to.String())
-				if err != nil {
-					return nil, err
-				}
-				return c.(*net.TCPConn), nil
-			},
-			Relay: func(c, s *net.TCPConn, done func()) {
-				go func() {
-					io.Copy(c, s)
-					c.Close()
-					s.Close()
-					done()
-					st.relayed <- struct{}{}
-				}()
-			},
-			Log: slog.New(slog.NewTextHandler(&st.log, nil)),
-		})
+		_, err := Serve(context.Background(), cfg)
 		st.ended <- err
 	}()
-	t.Cleanup(func() {
+	st.stop = sync.OnceFunc(func() {
 		client.Close()
 		server.Close()
 		<-st.ended
 	})
+	t.Cleanup(st.stop)
 	st.server.say("220 ready")
 	st.client.hear("220 ready")
 	return st
@@ -221,6 +230,105 @@ func TestDialogues(t *testing.T) {
 			<C 150 Opening
 			S< 226 Transfer complete.
 			<C 226 Transfer complete.`},
+		{"curl-get", loop6, `
+			C> USER anonymous
+			>S USER anonymous
+			S< 331 Please specify the password.
+			<C 331 Please specify the password.
+			C> PASS ftp@example.com
+			>S PASS ftp@example.com
+			S< 230 Login successful.
+			<C 230 Login successful.
+			C> PWD
+			>S PWD
+			S< 257 "/" is the current directory
+			<C 257 "/" is the current directory
+			C> CWD pub
+			>S CWD pub
+			S< 250 Directory successfully changed.
+			<C 250 Directory successfully changed.
+			C> EPSV
+			>S EPSV
+			S< 229 Entering Extended Passive Mode (|||50008|)
+			<C 229 Entering Extended Passive Mode (|||40000|)
+			C> TYPE I
+			>S TYPE I
+			S< 200 Switching to Binary mode.
+			<C 200 Switching to Binary mode.
+			C> SIZE file
+			>S SIZE file
+			S< 213 10
+			<C 213 10
+			C> RETR file
+			>S RETR file
+			S< 150 Opening BINARY mode data connection for file (10 bytes).
+			<C 150 Opening BINARY mode data connection for file (10 bytes).
+			S< 226 Transfer complete.
+			<C 226 Transfer complete.
+			C> QUIT
+			>S QUIT
+			S< 221 Goodbye.
+			<C 221 Goodbye.`},
+		{"curl-put", loop6, `
+			C> EPSV
+			>S EPSV
+			S< 229 Entering Extended Passive Mode (|||50008|)
+			<C 229 Entering Extended Passive Mode (|||40000|)
+			C> TYPE I
+			>S TYPE I
+			S< 200 Switching to Binary mode.
+			<C 200 Switching to Binary mode.
+			C> STOR x
+			>S STOR x
+			S< 150 Ok to send data.
+			<C 150 Ok to send data.
+			S< 226 Transfer complete.
+			<C 226 Transfer complete.`},
+		{"lftp-lists-and-gets", loop6, `
+			C> FEAT
+			>S FEAT
+			S< 211-Features:
+			S<  EPRT
+			S<  EPSV
+			S< 211 End
+			<C 211-Features:
+			<C  EPRT
+			<C  EPSV
+			<C 211 End
+			C> EPSV
+			>S EPSV
+			S< 229 Entering Extended Passive Mode (|||50001|)
+			<C 229 Entering Extended Passive Mode (|||40000|)
+			C> LIST
+			>S LIST
+			S< 150 Here comes the directory listing.
+			<C 150 Here comes the directory listing.
+			S< 226 Directory send OK.
+			<C 226 Directory send OK.
+			C> EPSV
+			>S EPSV
+			S< 229 Entering Extended Passive Mode (|||50002|)
+			<C 229 Entering Extended Passive Mode (|||40001|)
+			C> RETR file
+			>S RETR file
+			S< 150 Opening
+			<C 150 Opening
+			S< 226 Transfer complete.
+			<C 226 Transfer complete.`},
+		{"vsftpd-refuses-3", loop6, `
+			C> EPSV 3
+			>S EPSV 3
+			S< 522 Bad network protocol.
+			<C 522 Bad network protocol.`},
+		{"vsftpd-after-EPSV-ALL", loop4, `
+			C> EPSV ALL
+			>S EPSV ALL
+			S< 200 EPSV ALL ok.
+			<C 200 EPSV ALL ok.
+			C> PASV
+			>S PASV
+			S< 550 Permission denied.
+			<C 550 Permission denied.`},
 		{"pipelined-refusals-in-turn", loop6, `
 			C> TYPE I
 			C> EPRT |2|2001:db8::1|40000|
@@ -259,26 +367,31 @@ func TestDialogues(t *testing.T) {
 			<C 421 Timeout.`},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			st := newStage(t, row.from)
-			for line := range strings.Lines(row.talk) {
-				line = strings.TrimLeft(strings.TrimSuffix(line, "\n"), "\t")
-				if line == "" {
-					continue
-				}
-				switch text := line[3:]; line[:2] {
-				case "C>":
-					st.client.say(text)
-				case ">S":
-					st.server.hear(text)
-				case "S<":
-					st.server.say(text)
-				case "<C":
-					st.client.hear(text)
-				default:
-					t.Fatalf("line %q", line)
-				}
-			}
+			newStage(t, row.from).play(row.talk)
 		})
+	}
+}
+
+// play holds a dialogue.
+func (st *stage) play(talk string) {
+	st.t.Helper()
+	for line := range strings.Lines(talk) {
+		line = strings.TrimLeft(strings.TrimSuffix(line, "\n"), "\t")
+		switch {
+		case line == "":
+		case line == "TLS":
+			st.client.startTLS(clientTLS())
+		case strings.HasPrefix(line, "C> "):
+			st.client.say(line[3:])
+		case strings.HasPrefix(line, ">S "):
+			st.server.hear(line[3:])
+		case strings.HasPrefix(line, "S< "):
+			st.server.say(line[3:])
+		case strings.HasPrefix(line, "<C "):
+			st.client.hear(line[3:])
+		default:
+			st.t.Fatalf("line %q", line)
+		}
 	}
 }
 

@@ -10,6 +10,12 @@ import (
 func (s *session) translate(line string) (pending, string) {
 	c := parseCommand(strings.TrimRight(line, "\r\n"))
 	p := pending{command: c}
+	if s.TLS != nil {
+		if answer, ok := s.translateSecure(c); ok {
+			p.local = answer
+			return p, ""
+		}
+	}
 	switch c.verb {
 	case epsv:
 		return p, s.translateEPSV(c, line)
@@ -80,6 +86,10 @@ func (s *session) conclude(p pending, r reply) (err error) {
 		if r.code == 234 {
 			s.goBlind()
 		}
+	case feat:
+		if s.TLS != nil {
+			return s.tellClient(features(r))
+		}
 	}
 	return s.tellClient(r.raw)
 }
@@ -87,7 +97,7 @@ func (s *session) conclude(p pending, r reply) (err error) {
 // again sends a second command in place of one that the server does not know.
 // Nothing else is under way: the first was a barrier.
 func (s *session) again(line string) (reply, error) {
-	if err := s.send(s.Server, line+"\r\n"); err != nil {
+	if err := s.send(false, line+"\r\n"); err != nil {
 		return reply{}, err
 	}
 	return s.answer()

@@ -11,7 +11,6 @@ import (
 	"genkan/acl"
 	"genkan/acl/list"
 	"genkan/proxy"
-	"genkan/proxy/ftp"
 	"genkan/proxy/message"
 	"genkan/tunnel"
 )
@@ -239,7 +238,8 @@ func (k *checker) forward(f *Forward, env acl.Env) proxy.Forward {
 		MaxSessions:     f.MaxSessions,
 		Cert:            relative(f.Cert),
 		Key:             relative(f.Key),
-		StartTLS:        f.StartTLS,
+		TLS:             forwardTLS(f.TLS),
+		FTPRequire:      k.ftpRequire(f),
 	}
 	k.schemes(&f.service, out.To, BackendTLS{}, "forward")
 	for _, n := range f.SNI {
@@ -278,22 +278,6 @@ func (k *checker) ranges(f *Forward, out *proxy.Forward) {
 				return
 			}
 		}
-	}
-}
-
-// passive reads the ports for FTP's data.
-func (k *checker) passive(f *Forward, out *proxy.Forward) {
-	if !f.Passive.Given() {
-		return
-	}
-	l, err := proxy.ParseListen(":" + f.Passive.S)
-	switch {
-	case f.Protocol != "ftp":
-		k.mistake(f.Passive.Pos, "passive ports are for FTP; write protocol = \"ftp\" with them, or take them away")
-	case err != nil || l.Port == 0:
-		k.mistake(f.Passive.Pos, "passive %q is no range of ports; write one such as \"50000-50099\"", f.Passive.S)
-	default:
-		out.Passive = ftp.Ports{First: l.Port, Last: l.PortEnd}
 	}
 }
 

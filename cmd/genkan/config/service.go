@@ -18,7 +18,8 @@ type Forward struct {
 	service
 	SNI             []Text        // names in the TLS ClientHello; none: all connections
 	Passive         Text          // ports for the data of FTP
-	StartTLS        bool          // tls = "starttls"
+	TLS             string        // "implicit", "starttls", or "" for what the port says
+	FTPRequire      []Text        // "login", "data", "reuse"
 	Protocol        string        // "", "dns", "smtp", "imap", "pop3", "ssh" or "ftp"
 	AnnounceAddress string        // "client" (default) or "pool"
 	Idle            time.Duration // no byte either way; 0: timeouts.idle
@@ -128,10 +129,12 @@ func forwardFields() []field[Forward] {
 			func(d *decoder, f *Forward, v *value) {
 				f.Protocol = d.choice(v, "dns", "smtp", "imap", "pop3", "ssh", "ftp")
 			}},
-		{"tls", `"starttls"`, "with cert and key: \"implicit\" TLS from the first byte (default), or \"starttls\" of protocol smtp, imap or pop3; imap and pop3 then take no password without",
-			func(d *decoder, f *Forward, v *value) { f.StartTLS = d.choice(v, "implicit", "starttls") == "starttls" }},
-		{"passive", `"50000-50099"`, "of protocol \"ftp\": the ports for data, best the server's own passive range, with which TLS works, too",
+		{"tls", `"starttls"`, "with cert and key: \"implicit\" TLS from the first byte (default but for FTP, where only port 990 is), or \"starttls\" of protocol smtp, imap, pop3 or ftp; imap and pop3 then take no password without",
+			func(d *decoder, f *Forward, v *value) { f.TLS = d.choice(v, "implicit", "starttls") }},
+		{"passive", `"50000-50099"`, "of protocol \"ftp\": the ports for data, best the server's own passive range, with which TLS that the server ends works, too",
 			func(d *decoder, f *Forward, v *value) { f.Passive = d.text(v) }},
+		{"ftp_require", `["login", "data", "reuse"]`, "of protocol \"ftp\" with cert and key, what clients must do: TLS before \"login\", TLS for \"data\", and \"reuse\" of the control connection's TLS session for data; nothing (default)",
+			func(d *decoder, f *Forward, v *value) { f.FTPRequire = d.texts(v) }},
 		{"announce_address", `"pool"`, "which address announce tells: the \"client\" (default), or its address in the \"pool\"",
 			func(d *decoder, f *Forward, v *value) { f.AnnounceAddress = d.choice(v, "client", "pool") }},
 		{"idle", `"1h"`, "closes a connection, or a UDP session, after so long without a byte",
