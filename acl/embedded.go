@@ -100,11 +100,14 @@ func (in *insides) of(a Addr, buf *embeddings) {
 		return
 	}
 	ip := a.ip.As16()
+	longest := 0
 	for _, p := range in.nat64 {
-		if p.Contains(a) && nat64Length(p.p.Bits()) {
-			buf.add(NAT64, rfc6052(ip, p.p.Bits()))
-			break
+		if n := p.p.Bits(); n > longest && nat64Length(n) && p.Contains(a) {
+			longest = n
 		}
+	}
+	if longest > 0 {
+		buf.add(NAT64, rfc6052(ip, longest))
 	}
 	wellKnown(ip, buf)
 	if v4, ok := in.sixrd.embedded(a); ok {

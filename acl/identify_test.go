@@ -2,6 +2,7 @@ package acl
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -88,6 +89,9 @@ func TestEmbeddings(t *testing.T) {
 		// The u octet and the suffix are removed unread (§2.3).
 		{"nat64 2001:db8:122::/48", "2001:db8:122:c000:ff02:21ff:ffff:ffff", "nat64:192.0.2.33"},
 		{"nat64 2001:db8:122::/48", "2001:db8:123:c000:2:2100::", "none"},
+		// Of two that overlap the longer one is the translator's, in any order.
+		{"nat64 2001:db8::/32,2001:db8:64::/96", "2001:db8:64::192.0.2.33", "nat64:192.0.2.33"},
+		{"nat64 2001:db8:64::/96,2001:db8::/32", "2001:db8:64::192.0.2.33", "nat64:192.0.2.33"},
 		// The operator's /96 inside RFC 8215's block is nearer than the /48.
 		{"nat64 64:ff9b:1::/96", "64:ff9b:1::192.0.2.33", "nat64:192.0.2.33"},
 		{"6rd 2001:e41::/32", "2001:e41:cb00:7105::1", "6rd:203.0.113.5"},
@@ -124,14 +128,16 @@ func TestEmbeddings(t *testing.T) {
 	}
 }
 
-// envOf makes an Env of "nat64 PREFIX" or "6rd PREFIX[,IPV4/LEN]".
+// envOf makes an Env of "nat64 PREFIX[,PREFIX...]" or "6rd PREFIX[,IPV4/LEN]".
 func envOf(t *testing.T, s string) (env Env) {
 	t.Helper()
 	var mechanism, text string
 	fmt.Sscan(s, &mechanism, &text)
 	switch mechanism {
 	case "nat64":
-		env.NAT64 = []Prefix{must(ParseNAT64(text))}
+		for p := range strings.SplitSeq(text, ",") {
+			env.NAT64 = append(env.NAT64, must(ParseNAT64(p)))
+		}
 	case "6rd":
 		env.SixRD = must(ParseSixRD(text))
 	}

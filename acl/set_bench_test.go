@@ -95,3 +95,18 @@ func benchmarkMillion(b *testing.B, build func([]Prefix) func(Addr) bool) {
 		})
 	}
 }
+
+// BenchmarkMiss is what BenchmarkSetMillion's figures are to be read against:
+// one access to memory of that size which the cache does not have.
+func BenchmarkMiss(b *testing.B) {
+	const lines = 24 << 20 / 64
+	next := make([][16]uint32, lines)
+	order := rand.New(rand.NewPCG(5, 6)).Perm(lines)
+	for i, at := range order {
+		next[at][0] = uint32(order[(i+1)%lines])
+	}
+	at := uint32(0)
+	for b.Loop() {
+		at = next[at][0]
+	}
+}

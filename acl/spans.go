@@ -8,7 +8,9 @@ import (
 // spans are disjoint, not adjacent, and sorted. Above a few dozen, slots cuts
 // the search short: slot i holds the number of spans whose first is below
 // base + i<<shift, in the 64 bits that the family uses for it; and IPv4 is
-// packed, first<<32 | last, as a lookup costs what it misses in the cache.
+// packed, first<<32 | last, as a lookup costs what it misses in the cache. A
+// slot for every few spans keeps the slots in the cache, and reading few
+// neighbours in turn fetches them all at once, which halving would not.
 type spans struct {
 	at     []span
 	packed []uint64 // in place of at
@@ -18,7 +20,11 @@ type spans struct {
 	wide   bool // IPv6: slots cut by the upper 64 bits
 }
 
-const indexed = 32 // spans from which on there are slots
+const (
+	indexed = 32 // spans from which on there are slots
+	perSlot = 4  // spans, on average
+	scanned = 16 // spans that are read in turn
+)
 
 func (t *spans) len() int { return len(t.at) + len(t.packed) }
 
@@ -80,12 +86,12 @@ func (t *spans) cut(k u128) uint64 {
 	return k.lo
 }
 
-// index makes about one slot a span.
+// index makes the slots.
 func (t *spans) index() {
 	n := len(t.at)
 	t.base = t.cut(t.at[0].first)
 	width := t.cut(t.at[n-1].first) - t.base
-	t.shift = uint8(max(0, bits.Len64(width)-bits.Len(uint(n))))
+	t.shift = uint8(max(0, bits.Len64(width)-bits.Len(uint(n/perSlot))))
 	t.slots = make([]uint32, width>>t.shift+2)
 	i := 0
 	for slot := range t.slots {
@@ -122,13 +128,22 @@ func (t *spans) find(k u128) (int, bool) {
 		slot := min((c-t.base)>>t.shift, uint64(len(t.slots)-2))
 		lo, hi = int(t.slots[slot]), int(t.slots[slot+1])
 	}
-	for lo < hi {
+	for hi-lo > scanned {
 		mid := int(uint(lo+hi) >> 1)
 		if t.packed != nil && k.lo < t.packed[mid]>>32 || t.packed == nil && k.less(t.at[mid].first) {
 			hi = mid
 		} else {
 			lo = mid + 1
 		}
+	}
+	if t.packed != nil {
+		for lo < hi && t.packed[lo]>>32 <= k.lo {
+			lo++
+		}
+		return lo - 1, lo > 0
+	}
+	for lo < hi && !k.less(t.at[lo].first) {
+		lo++
 	}
 	return lo - 1, lo > 0
 }
