@@ -12,7 +12,8 @@ import (
 // run begins to take clients from d. s.mu is held.
 func (s *Server) run(d *door) {
 	switch {
-	case s.state.Load().services[d.endpoint].http3:
+	case d.udp != nil && s.state.Load().services[d.endpoint].http3:
+		s.shareQUIC(d)
 		s.web.serving.Go(func() { s.web.serveQUIC(d) })
 	case d.udp != nil:
 		if err := s.serveUDP(d); err != nil {
@@ -52,6 +53,7 @@ type gate struct {
 	limit int64
 	open  atomic.Int64
 	shut  atomic.Bool
+	held  bool            // nobody is let in, by hold; guarded by mu
 	full  func(shut bool) // told when the gate shuts and opens, under mu
 
 	mu        sync.Mutex // guards listeners and changes of shut
@@ -82,7 +84,7 @@ func (g *gate) turn(shut bool) {
 	}
 	g.shut.Store(shut)
 	for ln := range g.listeners {
-		if shut {
+		if shut || g.held {
 			ln.Pause()
 		} else {
 			ln.Resume()
@@ -95,7 +97,7 @@ func (g *gate) add(ln *pipe.Listener) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.listeners[ln] = true
-	if g.shut.Load() {
+	if g.shut.Load() || g.held {
 		ln.Pause()
 	}
 }

@@ -19,6 +19,7 @@ type arrival struct {
 	state  *state // of the moment of arrival
 	svc    *service
 	door   *door
+	at     endpoint // whose services the client came for: door's, but for IPv4 by a dual-stack one
 	began  time.Time
 
 	// The connection is raw on the engine's loop until it is decided on, and
@@ -38,22 +39,30 @@ type arrival struct {
 func (s *Server) arrive(d *door, c *pipe.Conn) {
 	s.gate.enter()
 	a := &arrival{server: s, state: s.state.Load(), door: d, began: time.Now(), raw: c}
-	if a.svc = a.state.services[d.endpoint]; a.svc == nil {
+	from, local := c.Client(), c.Local()
+	if a.at = d.endpoint; d.dual && acl.IsMapped(from.Addr()) {
+		// The kernel's spelling of an IPv4 client: over TCP nobody can forge it.
+		from, local = unmapped(from), unmapped(local)
+		a.at = a.at.other()
+	}
+	if a.svc = a.state.services[a.at]; a.svc == nil {
 		a.refuse() // a reload took the listener away meanwhile
 		return
 	}
 	var err error
-	if a.peer, err = canonicalPeer(c.Client()); err != nil {
+	if a.peer, err = canonicalPeer(from); err != nil {
 		s.stats.hostile[1].Add(1)
-		s.log.Warn("connection refused", "peer", c.Client().Addr().Unmap(), "listener", d.endpoint.String(), "cause", err)
+		s.log.Warn("connection refused", "peer", from.Addr().Unmap(), "listener", d.endpoint.String(), "cause", err)
 		a.refuse()
 		return
 	}
-	a.client, a.local = a.peer, c.Local()
+	a.client, a.local = a.peer, local
 	a.tunnel = a.state.viaTunnel(c, a.peer)
 	s.stats.accepted[family(a.addr())].Add(1)
 	a.enter()
 }
+
+func unmapped(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
 
 var errMapped = errors.New("IPv4-mapped source on an IPv6 socket: forged")
 

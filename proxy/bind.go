@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sort"
 	"sync"
 	"syscall"
@@ -12,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"genkan/proxy/datagram"
+	"genkan/proxy/http3"
 	"genkan/proxy/pipe"
 )
 
@@ -20,10 +22,13 @@ type door struct {
 	endpoint endpoint
 	tcp      *net.TCPListener
 	udp      *net.UDPConn
+	dual     bool // tcp takes IPv4 clients too: systemd has opened it so
 	once     sync.Once
 
 	accepting *pipe.Listener   // of tcp, once served; guarded by Server.mu
 	datagrams *datagram.Socket // of udp, likewise
+	sessions  *udpDoor         // of datagrams
+	quic      *http3.Socket    // of udp, where sites are behind it
 }
 
 // openDoor binds e. IPv4 and IPv6 never share a socket: on a dual-stack one a
@@ -72,18 +77,30 @@ func prepareSocket(e endpoint, raw syscall.RawConn) error {
 			set(fd, unix.SOL_IPV6, unix.IPV6_V6ONLY, 1)
 			set(fd, unix.SOL_IPV6, unix.IPV6_FREEBIND, 1)
 		}
-		if e.network == "tcp" {
-			// The first clients may be in the queue before the engine has the
-			// listener, and sockets inherit what it has at that moment.
-			set(fd, unix.SOL_SOCKET, unix.SO_OOBINLINE, 1)
-			set(fd, unix.SOL_TCP, unix.TCP_NODELAY, 1)
-			set(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
-			set(fd, unix.SOL_TCP, unix.TCP_KEEPIDLE, 60)
-			set(fd, unix.SOL_TCP, unix.TCP_KEEPINTVL, 15)
-			set(fd, unix.SOL_TCP, unix.TCP_KEEPCNT, 6)
+		if err == nil && e.network == "tcp" {
+			err = streamOptions(int(fd))
 		}
 	})
 	return errors.Join(controlErr, err)
+}
+
+// streamOptions are what accepted sockets inherit. The first clients may be in
+// the queue before the engine has the listener, and sockets inherit what it has
+// at that moment.
+func streamOptions(fd int) error {
+	for _, o := range [...]struct{ level, option, value int }{
+		{unix.SOL_SOCKET, unix.SO_OOBINLINE, 1},
+		{unix.SOL_TCP, unix.TCP_NODELAY, 1},
+		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
+		{unix.SOL_TCP, unix.TCP_KEEPIDLE, 60},
+		{unix.SOL_TCP, unix.TCP_KEEPINTVL, 15},
+		{unix.SOL_TCP, unix.TCP_KEEPCNT, 6},
+	} {
+		if err := unix.SetsockoptInt(fd, o.level, o.option, o.value); err != nil {
+			return os.NewSyscallError("setsockopt", err)
+		}
+	}
+	return nil
 }
 
 // bindError says who is in the way and what to do.
@@ -111,6 +128,8 @@ func (d *door) addr() net.Addr {
 func (d *door) close() {
 	d.once.Do(func() {
 		switch {
+		case d.quic != nil:
+			d.quic.Close()
 		case d.datagrams != nil:
 			d.datagrams.Close()
 		case d.udp != nil:

@@ -41,7 +41,7 @@ func (s *Server) Apply(cfg Config) error {
 		}
 	}
 	for e, d := range s.doors {
-		if next.services[e] == nil {
+		if !next.wants(d) {
 			s.shut(d)
 			delete(s.doors, e)
 		}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,13 +33,17 @@ type Server struct {
 
 	entering sync.WaitGroup // arrivals that have to read before they are somebody's
 
-	mu      sync.Mutex // guards the fields below, and lets one Apply at a time
-	pools   poolSet
-	doors   map[endpoint]*door
-	serving context.Context // of Serve; nil before
-	ended   bool            // no door may be opened any more
-	udp     *datagram.Loops // nil until there is a UDP listener
-	running sync.WaitGroup  // keepers of UDP listeners
+	mu    sync.Mutex // guards the fields below, and lets one Apply at a time
+	pools poolSet
+	doors map[endpoint]*door
+
+	inherited inheritance     // until Listen
+	serving   context.Context // of Serve; nil before
+	ended     bool            // no door may be opened any more
+	udp       *datagram.Loops // nil until there is a UDP listener
+	running   sync.WaitGroup  // keepers of UDP listeners
+	parcels   []Parcel        // of the older process, until a listener takes them
+	leaving   bool            // another process goes on
 }
 
 // New checks cfg, wholly, and makes a Server that does not listen yet. It
@@ -76,6 +81,7 @@ func (s *Server) Listen() error {
 		return errors.Join(err, s.pools.close())
 	}
 	opened, err := s.open(st)
+	s.closeRest()
 	if err != nil {
 		return errors.Join(err, s.pools.close())
 	}
@@ -91,10 +97,15 @@ func (s *Server) open(st *state) ([]*door, error) {
 	var opened []*door
 	var errs []error
 	for e, svc := range st.services {
-		if s.doors[e] != nil {
+		if s.doorOf(e) != nil || slices.ContainsFunc(opened, func(d *door) bool { return d.covers(e) }) {
 			continue
 		}
-		d, err := openDoor(e)
+		d, err := s.inherited.take(e), error(nil)
+		if d == nil {
+			d, err = openDoor(e)
+		} else if d.dual {
+			s.log.Warn("inherited socket takes IPv4 and IPv6; better write BindIPv6Only=ipv6-only into the socket unit", "listener", d.endpoint.String())
+		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("listen %q: %w", svc.listen, err))
 			continue
@@ -134,6 +145,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	for _, d := range s.doors {
 		s.run(d)
 	}
+	s.closeParcels()
 	s.mu.Unlock()
 
 	<-ctx.Done()
@@ -164,6 +176,12 @@ func (s *Server) served() bool {
 	return s.serving != nil
 }
 
+func (s *Server) leaves() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.leaving
+}
+
 func (s *Server) closeUDP() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -175,6 +193,9 @@ func (s *Server) closeUDP() {
 func (s *Server) closePools() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.leaving {
+		return s.pools.leave()
+	}
 	return s.pools.close()
 }
 
@@ -198,12 +219,17 @@ func (s *Server) drain() {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
+	var quic sync.WaitGroup
+	quic.Go(func() { s.web.drainQUIC(ctx) })
+	if s.leaves() {
+		s.retire(ctx)
+	}
 	s.web.shutdown()
-	s.web.drainQUIC(ctx)
 	if cut := s.conns.drain(ctx); cut > 0 {
 		s.log.Warn("connections cut at the stop", "connections", cut, "waited", time.Since(began).Round(time.Millisecond))
 	}
 	s.entering.Wait()
+	quic.Wait()
 	s.web.close()
 }
 

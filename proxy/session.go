@@ -23,6 +23,7 @@ type session struct {
 	group   *group
 	verdict acl.Verdict
 	began   time.Time
+	tunnel  bool // its client came by the tunnel
 	lease   *lease
 	source  source
 	pooled  *pool.Lease // nil: source is not of a pool
@@ -50,6 +51,9 @@ type session struct {
 // then; DNS has limits of its own.
 const amplification = 3
 
+// reasonHanded is the end of a session that goes on in another process.
+const reasonHanded = "handed over"
+
 // answeredIdle is how long a DNS session whose questions are all answered is
 // kept for repeated answers.
 const answeredIdle = time.Second
@@ -68,16 +72,23 @@ func (one *session) begin(st *state) error {
 	if err := st.guard.check("udp", one.lease.addr); err != nil {
 		return fmt.Errorf("backend %s: %w", one.lease.text, err)
 	}
+	return one.start(func() (*datagram.Socket, error) {
+		return one.door.server.udp.Connect(one.lease.addr, datagram.Source{Addr: one.source.addr, Transparent: one.source.transparent}, one)
+	})
+}
+
+// start gets the session's socket and enlists it.
+func (one *session) start(socket func() (*datagram.Socket, error)) error {
 	one.idle = one.forward.udpIdle
 	one.last.Store(time.Now().UnixNano())
 	u := one.door
 	u.open.Add(1)
-	conn, err := u.server.udp.Connect(one.lease.addr, datagram.Source{Addr: one.source.addr, Transparent: one.source.transparent}, one)
+	conn, err := socket()
 	if err != nil {
 		u.open.Done()
 		return fmt.Errorf("backend %s: %w", one.lease.text, err)
 	}
-	one.stream = &stream{client: client}
+	one.stream = &stream{client: acl.AddrFrom(one.key.client.Addr())}
 	one.stream.cutWith(conn.Close)
 	u.server.conns.add(one.stream)
 	if !u.enlist(one, conn) {
@@ -253,6 +264,9 @@ func (one *session) finish() {
 		s.deny.note("no backend", f.kind, f.name, acl.AddrFrom(one.key.client.Addr()), acl.Verdict{Why: why})
 		s.unreachable.tell(one.key.client, netip.AddrPortFrom(one.key.local, one.door.port))
 		return
+	}
+	if one.reason == reasonHanded {
+		return // another process will tell
 	}
 	attrs := []any{
 		"forward", f.Name, "client", one.key.client.Addr(), "backend", one.lease.text,

@@ -45,7 +45,7 @@ type call struct {
 func (v *visit) Decide(r *message.Request) exchange.Decision {
 	st := v.server.state.Load() // rules of this moment, not of the connection's
 	var one *site
-	if svc := st.services[v.door.endpoint]; svc != nil {
+	if svc := st.services[v.at]; svc != nil {
 		one, _ = svc.sites.Find(r.Authority.Host)
 	}
 	if one == nil {
@@ -65,7 +65,7 @@ func (v *visit) Decide(r *message.Request) exchange.Decision {
 		return exchange.Decision{Status: 503, Note: c}
 	}
 	d := c.send()
-	if alt := st.services[v.door.endpoint].altSvc; alt != "" {
+	if alt := st.services[v.at].altSvc; alt != "" {
 		d.Answer.Add("Alt-Svc", alt) // RFC 7838 §3
 	}
 	return d

@@ -30,6 +30,7 @@ type udpDoor struct {
 	sessions map[sessionKey]*session
 	fresh    *list.List // of *session whose client sent one datagram only, oldest first
 	closed   bool
+	handed   bool // sessions go on in another process
 }
 
 // A sessionKey is what makes datagrams one conversation: a client, and the
@@ -58,7 +59,14 @@ func (s *Server) serveUDP(d *door) error {
 	if err != nil {
 		return err
 	}
-	u.conn, d.datagrams = conn, conn
+	u.conn, d.datagrams, d.sessions = conn, conn, u
+	for _, p := range s.parcelsOf(d.endpoint) {
+		if p.Session == nil {
+			p.File.Close()
+		} else if err := u.adopt(p.Session, p.File); err != nil {
+			s.log.Info("session not taken over", "forward", p.Session.Forward, "client", p.Session.Client.Addr(), "cause", err)
+		}
+	}
 	close(u.ready)
 	s.running.Go(u.keep)
 	return nil
@@ -173,12 +181,13 @@ func (u *udpDoor) newSession(key sessionKey, came int) *session {
 		}
 		return nil
 	}
-	v := s.judge(f.gateway, acl.Client{Addr: client, Tunnel: st.isTunnel(came)})
+	who := acl.Client{Addr: client, Tunnel: st.isTunnel(came)}
+	v := s.judge(f.gateway, who)
 	if !v.Allow {
 		v.Release()
 		return nil
 	}
-	one := &session{door: u, key: key, forward: f, group: f.groupOf(svc), verdict: v, began: time.Now()}
+	one := &session{door: u, key: key, forward: f, group: f.groupOf(svc), verdict: v, began: time.Now(), tunnel: who.Tunnel}
 	if err := one.begin(st); err != nil {
 		f.count.failed.Add(1)
 		s.deny.note("no backend", f.kind, f.name, client, acl.Verdict{Why: err.Error()})
@@ -236,8 +245,12 @@ func (u *udpDoor) closeAll() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.closed = true
+	reason := "shutdown"
+	if u.handed {
+		reason = reasonHanded
+	}
 	for _, one := range u.sessions {
-		one.remove("shutdown")
+		one.remove(reason)
 	}
 }
 

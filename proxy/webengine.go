@@ -238,6 +238,12 @@ func (w *webEngine) shutdown() {
 	w.front2.Drain()
 }
 
+// retire asks the clients to go to another process with their next requests.
+func (w *webEngine) retire() {
+	w.front.Retire()
+	w.front2.Retire()
+}
+
 // close cuts what is left and waits for it.
 func (w *webEngine) close() {
 	w.front.Cut()

@@ -45,15 +45,28 @@ func (w *webEngine) serveQUIC(d *door) {
 		defer w.mu.Unlock()
 		delete(w.quic, q)
 	}()
-	if err := q.front.Serve(d.udp, config); err != nil {
+	if err := q.front.Serve(d.quic, config); err != nil {
 		w.server.log.Error("listener not served", "listener", d.endpoint.String(), "cause", err)
 	}
+}
+
+// shareQUIC makes d's socket one that processes can share. s.mu is held.
+func (s *Server) shareQUIC(d *door) {
+	var older *http3.Older
+	for _, p := range s.parcelsOf(d.endpoint) {
+		if p.QUIC == nil {
+			p.File.Close() // a session of a forward that was here
+			continue
+		}
+		older = &http3.Older{Tags: p.QUIC.Tags, Pipe: p.File}
+	}
+	d.quic = http3.NewSocket(d.udp, older)
 }
 
 // acceptQUIC tells who a client is now, by the addresses of its connection.
 func (w *webEngine) acceptQUIC(d *door, client, local netip.AddrPort, sni string) (message.Source, message.Handler, bool) {
 	s := w.server
-	a := &arrival{server: s, state: s.state.Load(), door: d, began: time.Now()}
+	a := &arrival{server: s, state: s.state.Load(), door: d, at: d.endpoint, began: time.Now()}
 	if a.svc = a.state.services[d.endpoint]; a.svc == nil {
 		return message.Source{}, nil, false
 	}

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net/netip"
 	"strings"
+
+	"genkan/tunnel/user"
 )
 
 // What the fields of Config may say. The empty string is the default of each.
@@ -82,10 +84,16 @@ type Config struct {
 	Datapath string
 	// Expose is ExposeListeners ("" too) or ExposeAll.
 	Expose string
+	// Ports are what expose = "listeners" admits until the first SetPorts. Nil:
+	// nothing.
+	Ports []Port
 	// Replace allows Up to delete a foreign interface of the same name, and
 	// to put the default route before one that exists (which stays, and
 	// stands again after Close).
 	Replace bool
+	// Inherited are the descriptors that Tunnel.Files has given in another
+	// process. Up takes over what it can use and closes the others.
+	Inherited user.Files
 	// StateDir holds one file a tunnel interface; "" means /run/genkan.
 	StateDir string
 	// Log gets one line an event; nil discards.

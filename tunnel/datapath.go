@@ -92,7 +92,7 @@ func (u *userspace) open(s site) error {
 	}
 	name := s.cfg.Interface
 	if u.dev == nil {
-		dev, err := user.OpenDevice(name)
+		dev, err := user.OpenDeviceFrom(name, s.cfg.Inherited)
 		if errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("tunnel: create %q: %w; load the module tun, or give the container the device /dev/net/tun", name, err)
 		}
@@ -103,7 +103,7 @@ func (u *userspace) open(s site) error {
 	}
 	link, err := user.Open(u.dev, user.Config{
 		Uplink: s.cfg.strictUplink(s.place),
-		Local:  s.place.Local, Address: s.place.Address, MTU: s.mtu, TTL: s.cfg.TTL, Anycast: s.cfg.Anycast, Check: s.check,
+		Local:  s.place.Local, Address: s.place.Address, MTU: s.mtu, TTL: s.cfg.TTL, Anycast: s.cfg.Anycast, Check: s.check, From: s.cfg.Inherited,
 	})
 	u.link = link
 	return explain(fmt.Sprintf("tunnel sockets for %q", name), capRaw, err)

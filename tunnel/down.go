@@ -16,7 +16,7 @@ func TakeDown(cfg Config) (found bool, err error) {
 	}
 	err = t.ns.do(func() error {
 		var left *state
-		if t.file, left, err = openState(cfg.StateDir, cfg.Interface); err != nil {
+		if t.file, left, err = openState(cfg.StateDir, cfg.Interface, nil); err != nil {
 			return err
 		}
 		found = left != nil

@@ -24,7 +24,7 @@ const (
 )
 
 // Serve moves packets and watches over what Up made until ctx ends, which is
-// no error. It may be called once.
+// no error. It may be called again after that.
 //
 // What somebody else deletes is made again; when our IPv4 address changes, the
 // prefix, the address, the routes and the filter change together, and Changes
@@ -35,6 +35,15 @@ func (t *Tunnel) Serve(ctx context.Context) error {
 		return err
 	}
 	defer stop()
+	t.mu.Lock()
+	again := t.served
+	t.served = true
+	t.mu.Unlock()
+	if again { // another process may have been at work
+		if err := t.rebuild(ctx); err != nil {
+			return err
+		}
+	}
 	for ctx.Err() == nil {
 		err := t.serveUntilBroken(ctx, events)
 		if ctx.Err() != nil {

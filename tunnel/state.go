@@ -42,18 +42,20 @@ func (s *state) defaultMetric() int {
 // that a living process owns it.
 type stateFile struct {
 	path string
-	lock *os.File
+	lock *os.File // of path with .lock in the place of .json; its own name may be another process's
 }
 
 // openState takes the lock for an interface's state and returns the state that
 // an earlier process left, nil if none. A lock that another process holds is
 // an error that names it.
-func openState(dir, iface string) (*stateFile, *state, error) {
+//
+// inherited is the lock of a process that gave it to this one, or nil.
+func openState(dir, iface string, inherited *os.File) (*stateFile, *state, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, nil, fmt.Errorf("tunnel: state directory: %w", err)
 	}
 	f := &stateFile{path: filepath.Join(dir, iface+".json")}
-	lock, err := os.OpenFile(filepath.Join(dir, iface+".lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	lock, err := openLock(f.lockPath(), inherited)
 	if err != nil {
 		return nil, nil, fmt.Errorf("tunnel: state lock: %w", err)
 	}
@@ -70,6 +72,21 @@ func openState(dir, iface string) (*stateFile, *state, error) {
 		return nil, nil, errors.Join(err, f.unlock())
 	}
 	return f, left, nil
+}
+
+func (f *stateFile) lockPath() string { return strings.TrimSuffix(f.path, ".json") + ".lock" }
+
+// openLock opens the lock file, or takes the one that was inherited where it is
+// that: then its lock is ours already.
+func openLock(path string, inherited *os.File) (*os.File, error) {
+	if inherited != nil {
+		have, haveErr := inherited.Stat()
+		want, wantErr := os.Stat(path)
+		if haveErr == nil && wantErr == nil && os.SameFile(have, want) {
+			return inherited, nil
+		}
+	}
+	return os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 }
 
 // owner names the process that the state file speaks of.
@@ -120,7 +137,7 @@ func (f *stateFile) remove() error {
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
-	return errors.Join(err, os.Remove(f.lock.Name()), f.unlock())
+	return errors.Join(err, os.Remove(f.lockPath()), f.unlock())
 }
 
 // unlock lets another process own the state.

@@ -35,6 +35,7 @@ type Tunnel struct {
 	fallback []string
 	remade   uint64
 	closed   bool
+	served   bool
 	// What datapaths and filters that are gone had counted.
 	past           map[string]uint64
 	received, sent Count
@@ -49,23 +50,30 @@ func Up(ctx context.Context, cfg Config) (*Tunnel, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	t := &Tunnel{cfg: cfg.withDefaults(), changes: make(chan Change, 1), past: map[string]uint64{}}
+	t := &Tunnel{cfg: cfg.withDefaults(), changes: make(chan Change, 1), past: map[string]uint64{}, ports: cfg.Ports}
 	var err error
 	if t.ns, err = currentNamespace(); err != nil {
 		return nil, err
 	}
-	if err := t.ns.do(func() error { return t.up(ctx) }); err != nil {
+	err = t.ns.do(func() error { return t.up(ctx) })
+	if restErr := t.cfg.Inherited.Close(); err == nil && restErr != nil {
+		err = errors.Join(restErr, t.Close())
+	}
+	if err != nil {
 		return nil, errors.Join(err, t.ns.close())
 	}
 	return t, nil
 }
 
 func (t *Tunnel) up(ctx context.Context) error {
-	file, left, err := openState(t.cfg.StateDir, t.cfg.Interface)
+	file, left, err := openState(t.cfg.StateDir, t.cfg.Interface, t.cfg.Inherited[fileLock])
 	if err != nil {
 		return err
 	}
 	t.file = file
+	if file.lock == t.cfg.Inherited[fileLock] {
+		delete(t.cfg.Inherited, fileLock)
+	}
 	if t.state, err = t.standing(left); err != nil {
 		return errors.Join(err, file.unlock())
 	}

@@ -25,10 +25,11 @@ const MaxAdded = 100_000
 // A Book holds the entries that are added to lists at run time, and their
 // ends, in one bbolt file. Only one process can have the file open.
 type Book struct {
-	db  *bbolt.DB
-	log *slog.Logger
+	path string
+	log  *slog.Logger
 
-	mu      sync.Mutex                      // guards the maps and what they hold
+	mu      sync.Mutex                      // guards the fields below and what the maps hold
+	db      *bbolt.DB                       // nil between Suspend and Resume
 	entries map[string]map[string]acl.Entry // by list, by canonical text
 	bound   map[string]*acl.List            // by name
 	changed chan struct{}                   // tells Serve that the next end may be nearer
@@ -45,21 +46,50 @@ func OpenBook(path string, log *slog.Logger) (*Book, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("list: %w", err)
 	}
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: 5 * time.Second})
-	if err != nil {
-		if errors.Is(err, berrors.ErrTimeout) {
-			err = errors.New("another process has it open")
-		}
-		return nil, fmt.Errorf("list: open %q: %w", path, err)
-	}
-	b := &Book{db: db, log: log, entries: map[string]map[string]acl.Entry{},
+	b := &Book{path: path, log: log, entries: map[string]map[string]acl.Entry{},
 		bound: map[string]*acl.List{}, changed: make(chan struct{}, 1)}
+	if err := b.open(); err != nil {
+		return nil, err
+	}
 	if err := b.read(); err != nil {
-		db.Close()
+		b.db.Close()
 		return nil, fmt.Errorf("list: read %q: %w", path, err)
 	}
 	return b, nil
 }
+
+func (b *Book) open() error {
+	db, err := bbolt.Open(b.path, 0o600, &bbolt.Options{Timeout: 5 * time.Second})
+	if err != nil {
+		if errors.Is(err, berrors.ErrTimeout) {
+			err = errors.New("another process has it open")
+		}
+		return fmt.Errorf("list: open %q: %w", b.path, err)
+	}
+	b.db = db
+	return nil
+}
+
+// Suspend closes the file, for another process that goes on with it. Until
+// Resume nothing can be added; what ends is forgotten here only.
+func (b *Book) Suspend() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	db := b.db
+	if b.db = nil; db == nil {
+		return nil
+	}
+	return db.Close()
+}
+
+// Resume ends Suspend, where the other process has let go of the file.
+func (b *Book) Resume() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.open()
+}
+
+var errAway = errors.New("another process has the lists now; ask that one")
 
 // read loads the file. The layout is lists/NAME/ENTRY = end in Unix
 // nanoseconds, 8 bytes big-endian, 0 for never.
@@ -121,6 +151,9 @@ func (b *Book) Add(name, text string, life time.Duration) (acl.Entry, error) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.db == nil {
+		return acl.Entry{}, errAway
+	}
 	if _, known := b.entries[name][r.Short()]; !known && len(b.entries[name]) >= MaxAdded {
 		return acl.Entry{}, fmt.Errorf("list %q has %d entries added at run time, which is the most; put them into a file", name, MaxAdded)
 	}
@@ -160,6 +193,9 @@ func (b *Book) Del(name, text string) error {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.db == nil {
+		return errAway
+	}
 	if _, known := b.entries[name][r.Short()]; !known {
 		return fmt.Errorf("list %q has no entry %s that was added at run time", name, r.Short())
 	}
@@ -168,18 +204,21 @@ func (b *Book) Del(name, text string) error {
 
 // forget removes entries by their text, from the file first.
 func (b *Book) forget(name string, texts []string) error {
-	err := b.db.Update(func(tx *bbolt.Tx) error {
-		bucket, err := listBucket(tx, name)
-		if err != nil {
-			return err
-		}
-		for _, text := range texts {
-			if err := bucket.Delete([]byte(text)); err != nil {
+	var err error
+	if b.db != nil {
+		err = b.db.Update(func(tx *bbolt.Tx) error {
+			bucket, err := listBucket(tx, name)
+			if err != nil {
 				return err
 			}
-		}
-		return nil
-	})
+			for _, text := range texts {
+				if err := bucket.Delete([]byte(text)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
 	if err != nil {
 		return fmt.Errorf("list %q: forget %d entries: %w", name, len(texts), err)
 	}
@@ -269,4 +308,4 @@ func (b *Book) expire() time.Duration {
 }
 
 // Close closes the file. Lists keep the entries they have.
-func (b *Book) Close() error { return b.db.Close() }
+func (b *Book) Close() error { return b.Suspend() }

@@ -29,6 +29,7 @@ type loop struct {
 	mu      sync.Mutex // guards the fields below
 	sockets map[int32]*Socket
 	closing []*Socket
+	pausing []pausing
 	quit    bool
 }
 
@@ -189,12 +190,16 @@ func (l *loop) bury() (quit bool) {
 			}
 		}
 	}
-	closing := l.closing
-	l.closing = nil
+	closing, paused := l.closing, l.pausing
+	l.closing, l.pausing = nil, nil
 	for _, s := range closing {
 		delete(l.sockets, s.fd)
 	}
 	l.mu.Unlock()
+	for _, p := range paused {
+		unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, int(p.socket.fd), nil)
+		close(p.done)
+	}
 	for _, s := range closing {
 		s.mu.Lock()
 		unix.Close(int(s.fd))

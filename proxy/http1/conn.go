@@ -201,7 +201,7 @@ func (c *Conn) exchange(keep bool) bool {
 	if resp.Upgraded != nil {
 		return c.upgrade(resp)
 	}
-	if resp.Close || c.s.draining.Load() {
+	if resp.Close || c.s.draining.Load() || c.s.retiring.Load() {
 		keep = false
 	}
 	// A client that has not sent all of its body gets no second turn: what

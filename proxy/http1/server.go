@@ -75,6 +75,7 @@ func (c Config) withDefaults() Config {
 type Server struct {
 	config Config
 
+	retiring atomic.Bool // by Retire
 	draining atomic.Bool
 	dated    datePointer
 	mu       sync.Mutex // guards conns
@@ -119,6 +120,11 @@ func (s *Server) track(c *Conn, in bool) {
 		delete(s.conns, c)
 	}
 }
+
+// Retire has every connection end with its next answer, and leaves those that
+// wait for a request alone: another process serves the clients from then on,
+// and none shall see a connection end under its request.
+func (s *Server) Retire() { s.retiring.Store(true) }
 
 // Drain asks every connection to end after its present request, or the next
 // one if that comes within a second. Connections that come later get one

@@ -103,6 +103,12 @@ func (c *Conn) drain() {
 		c.guard.StrikeRead() // Serve says goodbye
 		return
 	}
+	c.sayGoAway()
+}
+
+// sayGoAway asks the client for no more streams. What it has sent already is
+// served.
+func (c *Conn) sayGoAway() {
 	c.write(func() error { return c.writes.WriteGoAway(maxWindow, h2.ErrCodeNo, nil) })
 }
 
@@ -166,6 +172,9 @@ func (c *Conn) hello() error {
 		)
 		if err == nil && cfg.ConnWindow > 65535 {
 			err = c.writes.WriteWindowUpdate(0, cfg.ConnWindow-65535)
+		}
+		if err == nil && c.s.retiring.Load() {
+			err = c.writes.WriteGoAway(maxWindow, h2.ErrCodeNo, nil)
 		}
 		return err
 	})

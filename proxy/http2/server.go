@@ -78,6 +78,7 @@ func (c Config) withDefaults() Config {
 // A Server has the connections of the HTTP/2 front. Use NewServer.
 type Server struct {
 	config   Config
+	retiring atomic.Bool // by Retire
 	draining atomic.Bool
 
 	mu    sync.Mutex // guards conns
@@ -113,6 +114,15 @@ func (s *Server) all() []*Conn {
 		cs = append(cs, c)
 	}
 	return cs
+}
+
+// Retire tells every client to send its next requests by another connection,
+// and serves those that come nevertheless (RFC 9113 §6.8).
+func (s *Server) Retire() {
+	s.retiring.Store(true)
+	for _, c := range s.all() {
+		c.sayGoAway()
+	}
 }
 
 // Drain asks every connection to end after its present streams.

@@ -39,12 +39,24 @@ const patience = 20 * time.Second
 type front struct {
 	addr   string
 	server *http3.Server
+	socket *http3.Socket
+	udp    *net.UDPConn
 }
 
 // startFront is our proxy on a UDP socket of its own, in front of one backend.
 func startFront(t *testing.T, backend string, edit func(*http3.Config)) *front {
 	t.Helper()
-	f := &front{}
+	udp, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return startFrontOn(t, udp, nil, backend, edit)
+}
+
+// startFrontOn is startFront with a socket that older may share.
+func startFrontOn(t *testing.T, udp *net.UDPConn, older *http3.Older, backend string, edit func(*http3.Config)) *front {
+	t.Helper()
+	f := &front{udp: udp, socket: http3.NewSocket(udp, older)}
 	handlers := make(chan message.Handler, 1)
 	// The TCP side only gives us its handler.
 	tcp := webtest.StartFront(t, backend, sweep.New(), func(c net.Conn, _ message.Source, h message.Handler) {
@@ -65,17 +77,13 @@ func startFront(t *testing.T, backend string, edit func(*http3.Config)) *front {
 		edit(&cfg)
 	}
 	f.server = http3.NewServer(cfg)
-	udp, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
 	f.addr = udp.LocalAddr().String()
 	done := make(chan error)
 	config := certs.Config(selfSigned(t), "h3")
-	go func() { done <- f.server.Serve(udp, config) }()
+	go func() { done <- f.server.Serve(f.socket, config) }()
 	t.Cleanup(func() {
 		f.server.Close()
-		udp.Close()
+		f.socket.Close()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}

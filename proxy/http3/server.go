@@ -3,7 +3,7 @@
 // http1 and http2.
 //
 //	server := http3.NewServer(http3.Config{Accept: accept})
-//	err := server.Serve(udpConn, tlsConfig) // until Close
+//	err := server.Serve(http3.NewSocket(udpConn, nil), tlsConfig) // until Close
 //
 // Packets begin at 1200 bytes, as the path may be a tunnel of 1280 (quic-go's
 // default needs 1328 over IPv6), and there is no 0-RTT: a request in it could
@@ -120,8 +120,8 @@ type connKey struct{} // of the context: the *quic.Conn of a request
 
 // Serve answers the clients of one socket until it is closed. It returns
 // when no connection is left; the error is nil after a close.
-func (s *Server) Serve(pc net.PacketConn, config *tls.Config) error {
-	tr := &quic.Transport{Conn: pc, VerifySourceAddress: s.mustProve}
+func (s *Server) Serve(socket *Socket, config *tls.Config) error {
+	tr := &quic.Transport{Conn: socket, ConnectionIDGenerator: socket, VerifySourceAddress: s.mustProve}
 	defer tr.Close()
 	ln, err := tr.Listen(quichttp.ConfigureTLSConfig(config), &quic.Config{
 		InitialPacketSize:     initialPacket,

@@ -113,7 +113,7 @@ func (b *bucket) reserveUpTo(index int) {
 	if b == nil {
 		return
 	}
-	b.store.note(b.store.db.Update(func(tx *bbolt.Tx) error { return b.writeReserved(tx, index) }))
+	b.store.note(b.store.update(func(tx *bbolt.Tx) error { return b.writeReserved(tx, index) }))
 	// Also when that failed: then there is no more to be had from the disk.
 	b.reserved.Store(int64(index))
 }
@@ -235,7 +235,7 @@ func (b *bucket) past(addr netip.Addr, at time.Time) (Mapping, bool) {
 		b.store.note(err)
 	}
 	var found *Mapping
-	err := b.store.db.View(func(tx *bbolt.Tx) error {
+	err := b.store.db.Load().View(func(tx *bbolt.Tx) error {
 		mine := b.read(tx, pastName)
 		if mine == nil {
 			return nil
@@ -276,7 +276,7 @@ func (p *Pool) restore() error {
 		return nil
 	}
 	var entries []*entry
-	err := p.store.store.db.View(func(tx *bbolt.Tx) error {
+	err := p.store.store.db.Load().View(func(tx *bbolt.Tx) error {
 		if meta := p.store.read(tx, metaName); meta != nil {
 			if v := meta.Get([]byte(p.store.prefix.String())); len(v) == 4 {
 				p.store.reserved.Store(int64(binary.BigEndian.Uint32(v)))
@@ -290,7 +290,7 @@ func (p *Pool) restore() error {
 			addr, _ := netip.AddrFromSlice(k)
 			r, err := decode(v)
 			if err != nil {
-				return fmt.Errorf("%q at %x: %w", p.store.store.db.Path(), k, err)
+				return fmt.Errorf("%q at %x: %w", p.store.store.path, k, err)
 			}
 			if index, ok := p.indexOf(addr); ok {
 				entries = append(entries, &entry{key: r.key, index: index, since: r.since, last: r.last})

@@ -33,6 +33,8 @@ type Config struct {
 var (
 	// ErrExhausted: all addresses are in use, or in quarantine.
 	ErrExhausted = errors.New("pool exhausted")
+	// ErrAway: another process gives the addresses, and this client has none yet.
+	ErrAway = errors.New("another process gives the pool's addresses now")
 	// ErrShare: the client's /48 has as many addresses as it may.
 	ErrShare = errors.New("the client's /48 has its share of the pool")
 )
@@ -53,6 +55,7 @@ type Pool struct {
 	next     int                   // the lowest index that was never given
 	sites    map[uint64]*list.List // the same by /48
 	spare    []spare               // after a crash: given perhaps, to whom is lost
+	frozen   bool                  // another process gives new addresses
 }
 
 // A key is a client as the pool counts it.
@@ -141,6 +144,9 @@ func (p *Pool) Lease(client acl.Addr) (*Lease, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	e := p.byClient[keyOf(client)]
+	if e == nil && p.frozen {
+		return nil, ErrAway
+	}
 	if e == nil {
 		var err error
 		if e, err = p.allocate(keyOf(client), now); err != nil {
@@ -267,6 +273,17 @@ func (p *Pool) Close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.store.settle(p.next)
+}
+
+// Freeze makes a pool give addresses only to those who have one, so that
+// another process can go on with it, once Store.Suspend has closed the file.
+// With false it gives them to all again.
+func (p *Pool) Freeze(frozen bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.frozen = frozen; frozen {
+		p.store.settle(p.next)
+	}
 }
 
 // Probe is the address for this machine's own checks of backends: no client

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -17,8 +18,12 @@ import (
 // A Store is the file in which pools outlive the process. Writes are gathered
 // and done in one transaction, soon, by a goroutine that Close ends.
 type Store struct {
-	db  *bbolt.DB
-	log *slog.Logger
+	path string
+	log  *slog.Logger
+	db   atomic.Pointer[bbolt.DB] // a closed one while suspended
+
+	writing sync.Mutex // guards parted, and lets one flush at a time
+	parted  bool       // between Suspend and Resume: another process may have the file
 
 	mu      sync.Mutex // guards pending and failing
 	pending map[*bucket]*changes
@@ -43,21 +48,57 @@ func OpenStore(path string, log *slog.Logger) (*Store, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("pool: make the folder of %q: %w", path, err)
 	}
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second})
-	if errors.Is(err, bolterrors.ErrTimeout) {
-		return nil, fmt.Errorf("pool: open %q: another process has it; is genkan running twice?", path)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("pool: open %q: %w", path, err)
-	}
 	s := &Store{
-		db: db, log: log,
+		path: path, log: log,
 		pending: map[*bucket]*changes{},
 		wake:    make(chan struct{}, 1),
 		quit:    make(chan struct{}),
 	}
+	if err := s.open(); err != nil {
+		return nil, err
+	}
 	s.done.Go(s.run)
 	return s, nil
+}
+
+func (s *Store) open() error {
+	db, err := bbolt.Open(s.path, 0o600, &bbolt.Options{Timeout: time.Second})
+	if errors.Is(err, bolterrors.ErrTimeout) {
+		return fmt.Errorf("pool: open %q: another process has it; is genkan running twice?", s.path)
+	}
+	if err != nil {
+		return fmt.Errorf("pool: open %q: %w", s.path, err)
+	}
+	s.db.Store(db)
+	return nil
+}
+
+// Suspend writes what is left and closes the file, for another process that
+// goes on with it. Pools that are frozen may still be used. A nil Store has
+// nothing to close.
+func (s *Store) Suspend() error {
+	if s == nil {
+		return nil
+	}
+	err := s.flush()
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.parted = true
+	return errors.Join(err, s.db.Load().Close())
+}
+
+// Resume ends Suspend, where the other process has let go of the file.
+func (s *Store) Resume() error {
+	if s == nil {
+		return nil
+	}
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if err := s.open(); err != nil {
+		return err
+	}
+	s.parted = false
+	return nil
 }
 
 // Close writes what is left and closes the file. A nil Store is closed.
@@ -67,7 +108,7 @@ func (s *Store) Close() error {
 	}
 	close(s.quit)
 	s.done.Wait()
-	return errors.Join(s.flush(), s.db.Close())
+	return errors.Join(s.flush(), s.db.Load().Close())
 }
 
 // run writes changes until Close.
@@ -100,14 +141,20 @@ func (s *Store) note(err error) {
 	switch {
 	case !changed:
 	case err != nil:
-		s.log.Error("pool mappings cannot be kept", "file", s.db.Path(), "cause", err)
+		s.log.Error("pool mappings cannot be kept", "file", s.path, "cause", err)
 	default:
-		s.log.Info("pool mappings are kept again", "file", s.db.Path())
+		s.log.Info("pool mappings are kept again", "file", s.path)
 	}
 }
 
-// flush writes all pending changes; those that fail stay pending.
+// flush writes all pending changes; those that fail stay pending, and so do
+// those that come after Suspend.
 func (s *Store) flush() error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if s.parted {
+		return nil
+	}
 	s.mu.Lock()
 	pending := s.pending
 	s.pending = map[*bucket]*changes{}
@@ -115,7 +162,7 @@ func (s *Store) flush() error {
 	if len(pending) == 0 {
 		return nil
 	}
-	err := s.db.Update(func(tx *bbolt.Tx) error {
+	err := s.db.Load().Update(func(tx *bbolt.Tx) error {
 		for b, c := range pending {
 			if err := b.write(tx, c); err != nil {
 				return err
@@ -135,6 +182,16 @@ func (s *Store) flush() error {
 		s.pending[b] = old
 	}
 	return err
+}
+
+// update is one transaction of its own. Between Suspend and Resume there is none.
+func (s *Store) update(edit func(*bbolt.Tx) error) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if s.parted {
+		return nil
+	}
+	return s.db.Load().Update(edit)
 }
 
 // change lets edit add to the pending changes of b; soon asks for them to be

@@ -45,13 +45,15 @@ type Config struct {
 	TTL     int              // of the outer packets, 1 to 255
 	Anycast bool             // Local is one of several relays': always set DF
 	Check   *ingress.Checker // made for Local
+	From    Files            // of the process before; what Open takes is gone from there
 }
 
 // A Link is a Device at work for one IPv4 address.
 type Link struct {
 	dev     *Device
 	sockets []*os.File
-	receive *os.File // one of them
+	named   map[string]*os.File // those that another process may go on with
+	receive *os.File            // one of them
 	hops    *hops
 	reverse *reverse
 	rx      *receiver
@@ -62,7 +64,7 @@ type Link struct {
 // Open opens the sockets of a Link. They belong to the network namespace of
 // the calling thread.
 func Open(dev *Device, cfg Config) (*Link, error) {
-	l := &Link{dev: dev}
+	l := &Link{dev: dev, named: map[string]*os.File{}}
 	if err := l.open(cfg); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -70,10 +72,19 @@ func Open(dev *Device, cfg Config) (*Link, error) {
 }
 
 func (l *Link) open(cfg Config) error {
-	raw := func() (*os.File, error) { return openRaw(cfg.Local, cfg.TTL) }
+	if err := cfg.From.suit(cfg.Local, cfg.TTL); err != nil {
+		return err
+	}
 	var outlets [3]*outlet
-	for i, open := range []func() (*os.File, error){raw, openHeader, openSender} {
-		socket, err := l.socket(open())
+	for i, one := range []struct {
+		name string
+		open func() (*os.File, error)
+	}{
+		{fileRaw, func() (*os.File, error) { return openRaw(cfg.Local, cfg.TTL) }},
+		{fileHeader, openHeader},
+		{fileSender, openSender},
+	} {
+		socket, err := l.socket(cfg.From, one.name, one.open)
 		if err != nil {
 			return err
 		}
@@ -82,11 +93,11 @@ func (l *Link) open(cfg Config) error {
 		}
 	}
 	var err error
-	l.receive, err = l.socket(openPacket(cfg.Local))
+	l.receive, err = l.socket(cfg.From, filePacket, func() (*os.File, error) { return openPacket(cfg.Local) })
 	if err != nil {
 		return err
 	}
-	listen, err := l.socket(openICMP(cfg.Local))
+	listen, err := l.socket(cfg.From, fileICMP, func() (*os.File, error) { return openICMP(cfg.Local) })
 	if err != nil {
 		return err
 	}
@@ -111,12 +122,17 @@ func (l *Link) open(cfg Config) error {
 	return err
 }
 
-// socket takes a socket into those that are to be closed.
-func (l *Link) socket(s *os.File, err error) (*os.File, error) {
-	if err == nil {
-		l.sockets = append(l.sockets, s)
+// socket takes a socket into those that are to be closed: the one of the process
+// before, or a new one.
+func (l *Link) socket(from Files, name string, open func() (*os.File, error)) (s *os.File, err error) {
+	if s = from.take(name); s == nil {
+		if s, err = open(); err != nil {
+			return nil, err
+		}
 	}
-	return s, err
+	l.sockets = append(l.sockets, s)
+	l.named[name] = s
+	return s, nil
 }
 
 // Serve moves packets until ctx ends, which is no error. It may be called once.
