@@ -52,6 +52,7 @@ func newWebEngine(s *Server, t Timeouts) *webEngine {
 		Refused:     w.refused,
 	})
 	w.front2 = http2.NewServer(http2.Config{
+		Relay:       w.relay,
 		FirstByte:   2 * t.Header,
 		HeadTimeout: t.Header,
 		IdleTimeout: t.KeepIdle,

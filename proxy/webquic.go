@@ -27,6 +27,7 @@ func (w *webEngine) serveQUIC(d *door) {
 		Accept: func(client, local netip.AddrPort, sni string) (message.Source, message.Handler, bool) {
 			return w.acceptQUIC(d, client, local, sni)
 		},
+		Relay:     w.relay,
 		Idle:      t.KeepIdle,
 		Handshake: handshakeWithin,
 	})

@@ -165,11 +165,15 @@ func (c *Conn) hello() error {
 		}
 	}
 	return c.write(func() error {
-		err := c.writes.WriteSettings(
-			h2.Setting{ID: h2.SettingMaxConcurrentStreams, Val: cfg.MaxStreams},
-			h2.Setting{ID: h2.SettingInitialWindowSize, Val: cfg.StreamWindow},
-			h2.Setting{ID: h2.SettingMaxHeaderListSize, Val: cfg.MaxHead},
-		)
+		settings := []h2.Setting{
+			{ID: h2.SettingMaxConcurrentStreams, Val: cfg.MaxStreams},
+			{ID: h2.SettingInitialWindowSize, Val: cfg.StreamWindow},
+			{ID: h2.SettingMaxHeaderListSize, Val: cfg.MaxHead},
+		}
+		if cfg.Relay != nil {
+			settings = append(settings, h2.Setting{ID: enableConnect, Val: 1})
+		}
+		err := c.writes.WriteSettings(settings...)
 		if err == nil && cfg.ConnWindow > 65535 {
 			err = c.writes.WriteWindowUpdate(0, cfg.ConnWindow-65535)
 		}

@@ -94,7 +94,7 @@ func (st *stream) parse(f *h2.MetaHeadersFrame) (status int, err error) {
 	}
 	r := &st.req
 	r.Source, r.Proto, r.Inform = st.c.from, "HTTP/2", st.inform
-	authority, hosts := "", 0
+	authority, hosts, connect := "", 0, ""
 	for _, field := range f.PseudoFields() {
 		switch field.Name {
 		case ":method":
@@ -108,12 +108,21 @@ func (st *stream) parse(f *h2.MetaHeadersFrame) (status int, err error) {
 			if !message.EqualFold(field.Value, "http") && !message.EqualFold(field.Value, "https") {
 				return 0, fmt.Errorf(":scheme %q: want http or https", field.Value)
 			}
+		case ":protocol":
+			connect = field.Value
 		default:
 			return 0, fmt.Errorf("pseudo-header %q", field.Name)
 		}
 	}
-	if r.Method == "CONNECT" {
+	switch isConnect := r.Method == "CONNECT"; {
+	case isConnect && connect == "":
 		return 405, nil
+	case isConnect && (connect != "websocket" || cfg.Relay == nil):
+		return 501, nil // RFC 9220 §3
+	case isConnect:
+		r.Method, r.Upgrade = "GET", true
+	case connect != "":
+		return 0, fmt.Errorf(":protocol with %s", r.Method)
 	}
 	if !message.IsToken(r.Method) || f.PseudoValue("scheme") == "" || hosts == 1 && authority == "" {
 		return 0, fmt.Errorf("request without method, scheme or authority")
@@ -209,7 +218,13 @@ func (st *stream) host(value string) error {
 // setLength finds the length of the content (RFC 9113 §8.1.1).
 func (st *stream) setLength(ended bool) error {
 	r := &st.req
+	st.ended = ended
 	switch {
+	case r.Upgrade && (ended || st.declared >= 0):
+		return fmt.Errorf("websocket with content-length, or without content")
+	case r.Upgrade:
+		r.Expect = false
+		st.key = message.NewWebSocketKey(r)
 	case ended && st.declared > 0:
 		return fmt.Errorf("content-length %d without content", st.declared)
 	case ended || st.declared == 0:
@@ -217,6 +232,5 @@ func (st *stream) setLength(ended bool) error {
 	default:
 		r.Length, r.Body = st.declared, st
 	}
-	st.ended = ended
 	return nil
 }

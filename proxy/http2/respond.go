@@ -19,6 +19,10 @@ func (st *stream) handle() {
 		return
 	}
 	resp := st.c.h.Handle(&st.req)
+	if st.key != "" && st.key.Takes(resp) {
+		st.upgrade(resp)
+		return
+	}
 	var sent int64
 	err := st.send(resp, &sent)
 	st.c.h.Done(&st.req, resp, message.Outcome{Sent: sent, Err: err})
@@ -141,6 +145,7 @@ func (st *stream) writeHead(resp *message.Response, data []byte, end bool) error
 	}
 	c := st.c
 	return c.write(func() error {
+		st.answered = true
 		c.encBuf.Reset()
 		c.field(":status", strconv.Itoa(resp.Status))
 		for _, f := range resp.Header {
@@ -178,13 +183,17 @@ func (st *stream) writeEnd(trailer message.Header) error {
 	})
 }
 
-// inform sends an interim answer.
+// inform sends an interim answer unless the final one has begun: 100 comes
+// from the goroutine that passes the body on.
 func (st *stream) inform(status int, h message.Header) {
 	if st.failed() != nil {
 		return
 	}
 	c := st.c
 	c.write(func() error {
+		if st.answered {
+			return nil
+		}
 		c.encBuf.Reset()
 		c.field(":status", strconv.Itoa(status))
 		for _, f := range h {

@@ -34,6 +34,10 @@ type Config struct {
 
 	// Sweeper strikes late connections. Required; the caller runs it.
 	Sweeper *sweep.Sweeper
+	// Relay moves bytes both ways after a websocket handshake and returns
+	// when both are done with; early is what each side has sent already. Nil:
+	// websocket is not served.
+	Relay func(client net.Conn, earlyClient []byte, backend net.Conn, earlyBackend []byte)
 	// Refused is told of connections that ended for a fault of the client's.
 	// Nil: nobody is.
 	Refused func(from message.Source, status int, err error)

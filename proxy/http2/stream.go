@@ -18,9 +18,11 @@ type stream struct {
 	c        *Conn
 	id       uint32
 	req      message.Request
-	refuse   int   // a status to answer in place of the handler, 0: none
-	declared int64 // content-length, -1: none
-	hosts    int   // Host fields
+	refuse   int                  // a status to answer in place of the handler, 0: none
+	declared int64                // content-length, -1: none
+	hosts    int                  // Host fields
+	key      message.WebSocketKey // of a websocket, else ""
+	answered bool                 // guarded by c.wmu: the final answer has begun
 
 	sendWin int64         // guarded by c.mu
 	dropped bool          // guarded by c.mu: not in c.streams any more

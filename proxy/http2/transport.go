@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"net/textproto"
 	"sync"
 	"time"
@@ -224,23 +223,6 @@ func request(ctx context.Context, r *message.Request, to http1.Target) (*http.Re
 		out.Header.Set("Expect", "100-continue")
 	}
 	return out, nil
-}
-
-// hints passes 103 (Early Hints) on.
-func hints(ctx context.Context, r *message.Request) context.Context {
-	if r.Inform == nil {
-		return ctx
-	}
-	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
-			if code == 103 {
-				header := fields(http.Header(h))
-				message.StripHops(&header)
-				r.Inform(103, header)
-			}
-			return nil
-		},
-	})
 }
 
 // fields makes our header of net/http's.

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,6 +28,7 @@ type trip struct {
 	r      *message.Request
 	small  []byte  // the body, where it is short
 	upload *upload // the body, where it is not
+	hints  chan message.Header
 
 	cancel  context.CancelFunc
 	aborted atomic.Bool
@@ -37,7 +40,7 @@ type trip struct {
 }
 
 func newTrip(t *Transport, r *message.Request) (*trip, error) {
-	x := &trip{t: t, r: r}
+	x := &trip{t: t, r: r, hints: make(chan message.Header, 8)}
 	switch {
 	case r.Length == 0:
 	case r.Length > 0 && r.Length <= smallBody && !r.Expect:
@@ -54,8 +57,50 @@ func newTrip(t *Transport, r *message.Request) (*trip, error) {
 // try sends the request once. again means that nothing of an answer came, and
 // that the connection was not new.
 func (x *trip) try(to http1.Target, fresh bool) (resp *message.Response, again bool, err error) {
-	leave(x.r.Loop, func() { resp, again, err = x.send(to, fresh) })
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		resp, again, err = x.send(to, fresh)
+	}()
+	for over := false; !over; {
+		var hint message.Header
+		leave(x.r.Loop, func() {
+			select {
+			case hint = <-x.hints:
+			case <-done:
+				select {
+				case hint = <-x.hints: // it came before the answer
+				default:
+					over = true
+				}
+			}
+		})
+		if hint != nil {
+			x.r.Inform(103, hint)
+		}
+	}
 	return resp, again, err
+}
+
+// trace has 103 (Early Hints) noted. It is called by the goroutine that reads
+// for all requests of a connection, which must not wait for a client.
+func (x *trip) trace(ctx context.Context) context.Context {
+	if x.r.Inform == nil {
+		return ctx
+	}
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
+			header := fields(http.Header(h))
+			message.StripHops(&header)
+			if code == 103 && header != nil {
+				select {
+				case x.hints <- header:
+				default: // more hints than anybody needs
+				}
+			}
+			return nil
+		},
+	})
 }
 
 // leave calls f, which blocks, where it may.
@@ -83,7 +128,7 @@ func (x *trip) send(to http1.Target, fresh bool) (*message.Response, bool, error
 		x.end()
 		return nil, false, e
 	}
-	out, err := request(hints(ctx, x.r), x.r, to)
+	out, err := request(x.trace(ctx), x.r, to)
 	if err != nil {
 		l.Release()
 		x.end()

@@ -43,7 +43,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		case <-stop:
 		}
 	})
-	whole := ex.answer(h)
+	whole := ex.answer(conn, h)
 	close(stop)
 	watching.Wait()
 	if !whole {
@@ -61,9 +61,14 @@ type exchange struct {
 	req     message.Request
 
 	body   io.Reader
-	first  []byte // read ahead to see whether there is content
+	key    message.WebSocketKey // of a websocket, else ""
+	first  []byte               // read ahead to see whether there is content
+	asked  bool                 // 100 was sent
 	got    int64
 	waited time.Duration
+
+	answering sync.Mutex // guards w while 100 may come from another goroutine, and answered
+	answered  bool       // the final answer has begun
 
 	mu       sync.Mutex // guards what follows
 	complete bool
@@ -75,8 +80,10 @@ type exchange struct {
 func (ex *exchange) parse(r *http.Request) (status int, err error) {
 	cfg, req := &ex.s.config, &ex.req
 	switch {
-	case r.Method == http.MethodConnect:
+	case r.Method == http.MethodConnect && r.Proto == "HTTP/3.0":
 		return http.StatusMethodNotAllowed, nil
+	case r.Method == http.MethodConnect && (r.Proto != "websocket" || cfg.Relay == nil):
+		return http.StatusNotImplemented, nil // RFC 9220 §3
 	case len(r.RequestURI) > cfg.MaxLine:
 		return http.StatusRequestURITooLong, nil
 	}
@@ -93,6 +100,9 @@ func (ex *exchange) parse(r *http.Request) (status int, err error) {
 		return status, nil
 	}
 	req.Inform = ex.inform
+	if r.Method == http.MethodConnect {
+		return ex.connect(r)
+	}
 	ex.body = r.Body
 	req.Length = r.ContentLength
 	if req.Length < 0 && !slices.Contains([]string{"POST", "PUT", "PATCH"}, r.Method) {
@@ -106,6 +116,17 @@ func (ex *exchange) parse(r *http.Request) (status int, err error) {
 		return 0, nil
 	}
 	req.Body = ex
+	return 0, nil
+}
+
+// connect makes a websocket handshake of an extended CONNECT (RFC 9220).
+func (ex *exchange) connect(r *http.Request) (status int, err error) {
+	if r.ContentLength >= 0 {
+		return 0, errors.New("websocket with content-length")
+	}
+	ex.req.Method, ex.req.Upgrade, ex.req.Expect = "GET", true, false
+	ex.key = message.NewWebSocketKey(&ex.req)
+	ex.complete = true
 	return 0, nil
 }
 
@@ -166,6 +187,10 @@ func (ex *exchange) read(p []byte) (int, error) {
 		return 0, errStopped
 	case complete:
 		return 0, io.EOF
+	}
+	if ex.req.Expect && !ex.asked {
+		ex.asked = true
+		ex.inform(http.StatusContinue, nil)
 	}
 	cfg := &ex.s.config
 	credit := cfg.BodyGrace + time.Duration(float64(ex.got)/float64(cfg.BodyRate)*float64(time.Second)) - ex.waited

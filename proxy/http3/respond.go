@@ -6,11 +6,20 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/quic-go/quic-go"
+
 	"genkan/proxy/message"
 )
 
-// inform sends an interim answer.
+// inform sends an interim answer unless the final one has begun: 100 comes
+// from the goroutine that passes the body on.
 func (ex *exchange) inform(status int, h message.Header) {
+	ex.answering.Lock()
+	defer ex.answering.Unlock()
+	if ex.answered {
+		return
+	}
+	ex.deadline()
 	for _, f := range h {
 		ex.w.Header().Add(f.Name, f.Value)
 	}
@@ -19,8 +28,15 @@ func (ex *exchange) inform(status int, h message.Header) {
 }
 
 // answer has the request answered and reports whether the answer is whole.
-func (ex *exchange) answer(h message.Handler) bool {
+func (ex *exchange) answer(conn *quic.Conn, h message.Handler) bool {
 	resp := h.Handle(&ex.req)
+	ex.answering.Lock()
+	ex.answered = true
+	ex.answering.Unlock()
+	if ex.key != "" && ex.key.Takes(resp) {
+		ex.upgrade(conn, h, resp)
+		return true
+	}
 	sent, err := ex.send(resp)
 	h.Done(&ex.req, resp, message.Outcome{Sent: sent, Err: err})
 	if resp.Release != nil {
@@ -29,13 +45,19 @@ func (ex *exchange) answer(h message.Handler) bool {
 	return err == nil
 }
 
-// send sends the answer and returns how much content it sent.
-func (ex *exchange) send(resp *message.Response) (sent int64, err error) {
+// head sets the fields of the answer.
+func (ex *exchange) head(resp *message.Response) http.Header {
 	head := ex.w.Header()
 	head["Content-Type"] = nil // none is better than one that is guessed
 	for _, f := range resp.Header {
 		head.Add(f.Name, f.Value)
 	}
+	return head
+}
+
+// send sends the answer and returns how much content it sent.
+func (ex *exchange) send(resp *message.Response) (sent int64, err error) {
+	head := ex.head(resp)
 	if resp.Length >= 0 {
 		head.Set("Content-Length", strconv.FormatInt(resp.Length, 10))
 	}

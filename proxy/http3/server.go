@@ -38,6 +38,10 @@ type Config struct {
 	// Required.
 	Accept func(client, local netip.AddrPort, sni string) (from message.Source, h message.Handler, ok bool)
 
+	// Relay moves bytes both ways after a websocket handshake and returns
+	// when both are done with. Nil: websocket is not served.
+	Relay func(client net.Conn, earlyClient []byte, backend net.Conn, earlyBackend []byte)
+
 	MaxHead    int           // bytes of a request's fields; 64 KiB
 	MaxFields  int           // field lines; 200
 	MaxLine    int           // bytes of one field, or of the path; 8 KiB
