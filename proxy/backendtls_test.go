@@ -69,9 +69,9 @@ func TestBackendTLS(t *testing.T) {
 		{"https", own.cert, "app.internal", "HTTP/1.1 a.test POST 40000 <nil>", "app.internal", ""},
 		{"https", own.cert, "", "HTTP/1.1 a.test POST 40000 <nil>", "", ""}, // its own certificate, whatever the name
 		{"h2", own.cert, "app.internal", "HTTP/2.0 a.test POST 40000 <nil>", "app.internal", ""},
-		{"https", other, "app.internal", "Bad Gateway\n", "app.internal", "certificate signed by unknown authority"},
-		{"https", "", "app.internal", "Bad Gateway\n", "app.internal", "certificate signed by unknown authority"},
-		{"h2", other, "app.internal", "Bad Gateway\n", "app.internal", "certificate signed by unknown authority"},
+		{"https", other, "app.internal", "Bad Gateway: the server behind this site cannot be reached; try again in a minute\n", "app.internal", "certificate signed by unknown authority"},
+		{"https", "", "app.internal", "Bad Gateway: the server behind this site cannot be reached; try again in a minute\n", "app.internal", "certificate signed by unknown authority"},
+		{"h2", other, "app.internal", "Bad Gateway: the server behind this site cannot be reached; try again in a minute\n", "app.internal", "certificate signed by unknown authority"},
 	} {
 		s := start(t, Config{Sites: []Site{{
 			Name: "a.test", Listen: mustListen(t, "[::1]:0"), To: mustBackend(t, row.scheme+"://"+own.addr),

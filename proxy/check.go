@@ -68,7 +68,9 @@ func checkAnnounce(ways []string, known ...string) error {
 // checkPseudoHeader refuses a name that would break the request that it is put
 // into: no name of a field, or one of framing and routing.
 func checkPseudoHeader(name string, announce []string) error {
-	if slices.Contains(announce, "pseudo-ipv4") && slices.ContainsFunc(announce, func(way string) bool { return message.EqualFold(way, name) }) {
+	if slices.Contains(announce, "pseudo-ipv4") && slices.ContainsFunc(announce, func(way string) bool {
+		return way != "pseudo-ipv4" && message.EqualFold(way, name)
+	}) {
 		return fmt.Errorf("pseudo_header %q carries the client's own address already; take %q out of announce, or write another name", name, strings.ToLower(name))
 	}
 	if !message.IsToken(name) || message.IsHop(name) || message.IsAlias(name) || message.EqualFold(name, "Host") {

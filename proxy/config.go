@@ -110,6 +110,9 @@ type Site struct {
 	Check   Check
 	// MaxConns bounds the requests that one backend has at once. Zero: no bound.
 	MaxConns int
+	Handling
+	// Routes are parts of the site that are handled in another way.
+	Routes []Route
 }
 
 // Trust says whose word on the client is believed, and which header it is in.

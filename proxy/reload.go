@@ -58,6 +58,7 @@ func (st *state) continueTallies(before *state) {
 	for name, one := range st.sites {
 		if was := before.sites[name]; was != nil {
 			one.access.Continue(was.access)
+			one.continueRoutes(was)
 		}
 	}
 	for name, one := range st.forwards {

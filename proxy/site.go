@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"genkan/acl"
@@ -25,7 +27,8 @@ type visit struct {
 // A call is one request on its way: the note that Decide leaves for Done.
 type call struct {
 	visit   *visit
-	site    *site
+	site    *site // nil: none was found
+	part    *part // nil: the request was refused before
 	client  acl.Addr
 	verdict acl.Verdict
 	began   time.Time
@@ -40,33 +43,96 @@ type call struct {
 	refused error     // the pool has no address for the client
 }
 
-// Decide finds the site of a request, judges the client, tells the backend
-// who it is, and chooses the backend.
+// Decide finds the site of a request and its part, judges the client, and says
+// who answers.
 func (v *visit) Decide(r *message.Request) exchange.Decision {
 	st := v.server.state.Load() // rules of this moment, not of the connection's
-	var one *site
-	if svc := st.services[v.at]; svc != nil {
-		one, _ = svc.sites.Find(r.Authority.Host)
+	c := &call{visit: v, client: r.Source.Client.Addr, began: time.Now()}
+	d := c.decide(st, r)
+	d.Note, d.Pages = c, c.page
+	if c.part != nil {
+		d.Edits = c.part.response
 	}
-	if one == nil {
-		return exchange.Decision{Status: 421, Text: message.StatusText(421) + ": no such site here\n"}
+	if svc := st.services[v.at]; c.site != nil && svc.altSvc != "" {
+		d.Answer.Add("Alt-Svc", svc.altSvc) // RFC 7838 §3
 	}
-	client, err := one.trust.client(r.Source.Client, r.Header)
+	return d
+}
+
+// decide takes the steps of a request up to the one that answers it.
+func (c *call) decide(st *state, r *message.Request) exchange.Decision {
+	if svc := st.services[c.visit.at]; svc != nil {
+		c.site, _ = svc.sites.Find(r.Authority.Host)
+	}
+	if c.site == nil {
+		return c.refuse(r, 421, "no such site here")
+	}
+	client, err := c.site.trust.client(r.Source.Client, r.Header)
 	if err != nil {
-		return exchange.Decision{Status: 400, Text: message.StatusText(400) + ": " + err.Error() + "\n"}
+		return c.refuse(r, 400, err.Error())
 	}
-	c := &call{visit: v, site: one, client: client.Addr, began: time.Now()}
-	c.verdict = v.server.judge(one.gateway, client)
+	c.client = client.Addr
+	p, err := c.site.part(r)
+	if err != nil {
+		return c.refuse(r, 400, err.Error())
+	}
+	c.part = p
+	c.verdict = c.visit.server.judge(p.gateway, client)
 	if !c.verdict.Allow {
 		return c.deny()
 	}
+	if d, refused := c.bound(r); refused {
+		return d
+	}
+	if p.Answer != nil {
+		return c.answer(r)
+	}
 	if err := c.prepare(st, r); err != nil {
 		c.refused = err
-		return exchange.Decision{Status: 503, Note: c}
+		return exchange.Decision{Status: 503}
 	}
-	d := c.send()
-	if alt := st.services[v.at].altSvc; alt != "" {
-		d.Answer.Add("Alt-Svc", alt) // RFC 7838 §3
+	return c.send()
+}
+
+// bound refuses what no backend is to get.
+func (c *call) bound(r *message.Request) (d exchange.Decision, refused bool) {
+	p := c.part
+	switch {
+	case r.Method == "TRACE":
+		// It would show a script the cookies and what we say of the client
+		// (RFC 9110 §9.3.8); nginx does not serve it either.
+		d = c.refuse(r, 405, "TRACE is not served")
+		d.Header.Add("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+		return d, true
+	case p.MaxHeader > 0 && headerSize(r) > p.MaxHeader:
+		return exchange.Decision{Status: 431}, true
+	case p.MaxBody > 0 && r.Length > p.MaxBody:
+		return exchange.Decision{Status: 413}, true
+	case p.MaxBody > 0 && r.Length < 0:
+		r.Body = &boundedBody{RequestBody: r.Body, left: p.MaxBody}
+	}
+	return d, false
+}
+
+// answer is what we say ourselves.
+func (c *call) answer(r *message.Request) exchange.Decision {
+	a := c.part.Answer
+	d := exchange.Decision{Status: a.Status, Page: a.Page}
+	switch {
+	case a.Redirect != "":
+		if d.Status == 0 {
+			d.Status = 302
+		}
+		target := r.Target
+		if target == "*" {
+			target = "/"
+		}
+		if r.Authority.Text == "" && c.part.redirect.NeedsHost() {
+			return c.refuse(r, 400, "no Host, which tells where to go on")
+		}
+		d.Header.Add("Location", c.part.redirect.To(r.Authority.Name(), target))
+	case d.Status == 0:
+		d.Status = 200
 	}
 	return d
 }
@@ -94,15 +160,21 @@ func (c *call) prepare(st *state, r *message.Request) (err error) {
 	// What the client claims goes, what we know comes. Hop-by-hop fields went
 	// before, so "Connection: X-Forwarded-For" takes nothing of ours away.
 	r.Header.DelFunc(one.isClaim)
+	for _, e := range c.part.request {
+		e.Apply(&r.Header)
+	}
 	for _, f := range id.Fields(one.Announce, one.PseudoHeader) {
 		r.Header.Add(f.Name, f.Value)
+	}
+	if prefix := strings.TrimSuffix(c.part.route, "/"); c.part.strip && prefix != "" && slices.Contains(one.Announce, "x-forwarded-for") {
+		r.Header.Add("X-Forwarded-Prefix", prefix)
 	}
 	return nil
 }
 
 // deny answers what the rules refuse. The rule is in our log, not in theirs.
 func (c *call) deny() exchange.Decision {
-	d := exchange.Decision{Status: c.verdict.Status, Note: c}
+	d := exchange.Decision{Status: c.verdict.Status}
 	if after := c.verdict.RetryAfter; after > 0 {
 		d.Header.Add("Retry-After", strconv.Itoa(int(math.Ceil(after.Seconds()))))
 	}
@@ -113,14 +185,14 @@ func (c *call) deny() exchange.Decision {
 func (c *call) send() exchange.Decision {
 	to, ok := c.pick()
 	if !ok {
-		return exchange.Decision{Status: 502, Note: c}
+		return exchange.Decision{Status: 502}
 	}
-	return exchange.Decision{To: to, Next: c.next, Note: c}
+	return exchange.Decision{To: to, Next: c.next}
 }
 
 // pick takes a backend that was not tried yet.
 func (c *call) pick() (http1.Target, bool) {
-	l, err := c.site.group.pick(c.client, c.tried)
+	l, err := c.part.group.pick(c.client, c.tried)
 	if err != nil {
 		c.errs = append(c.errs, err)
 		return http1.Target{}, false
@@ -138,9 +210,9 @@ func (c *call) next(_ http1.Target, err error) (http1.Target, bool) {
 	c.errs = append(c.errs, fmt.Errorf("backend %s: %w after %s", c.lease.text, cause(err), since(c.dialled)))
 	c.tried = append(c.tried, c.lease.member)
 	c.lease.done()
-	c.site.group.failed(c.lease.member, err)
+	c.part.group.failed(c.lease.member, err)
 	c.lease = nil
-	if len(c.tried) == len(c.site.group.members) {
+	if len(c.tried) == len(c.part.group.members) {
 		return http1.Target{}, false
 	}
 	return c.pick()
@@ -165,7 +237,7 @@ func (v *visit) Done(_ *message.Request, d exchange.Decision, res exchange.Resul
 	case c.refused != nil:
 		c.site.count.failed.Add(1)
 		v.server.deny.note("denied", c.site.kind, c.site.name, c.client, acl.Verdict{Why: c.refused.Error()})
-	case c.lease == nil:
+	case len(c.errs) > 0 && c.lease == nil:
 		c.fail("no backend", joinOnLine(c.errs))
 	case res.Fault != 0:
 		c.fail("no answer", res.Err)

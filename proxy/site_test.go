@@ -175,7 +175,7 @@ func TestSiteDenied(t *testing.T) {
 		Name: "a.test", Listen: mustListen(t, "[::1]:0", "127.0.0.1:0"), To: mustBackend(t, startWeb(t, "b")), Access: mustRules(t, "deny 127.0.0.0/8", "allow all"),
 	}}})
 	get := "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"
-	if status, body := ask(t, s.at(t, "127.0.0.1"), get); status != 403 || body != "Forbidden\n" {
+	if status, body := ask(t, s.at(t, "127.0.0.1"), get); status != 403 || body != "Forbidden: this site is not open to your address\n" {
 		t.Errorf("denied client: %d %q", status, body)
 	}
 	s.log.waitFor(t, "msg=denied", "site=a.test", "client=127.0.0.1", `rule="deny 127.0.0.0/8"`, "at=genkan.toml:1:10")
@@ -187,7 +187,7 @@ func TestSiteDenied(t *testing.T) {
 func TestSiteBackendRefuses(t *testing.T) {
 	to := unusedAddr(t)
 	s := start(t, Config{Sites: []Site{{Name: "a.test", Listen: mustListen(t, "[::1]:0"), To: mustBackend(t, to), Access: acl.AllowAll()}}})
-	if status, body := ask(t, s.at(t, "::1"), "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"); status != 502 || body != "Bad Gateway\n" {
+	if status, body := ask(t, s.at(t, "::1"), "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"); status != 502 || body != "Bad Gateway: the server behind this site cannot be reached; try again in a minute\n" {
 		t.Errorf("%d %q, want 502", status, body)
 	}
 	s.log.waitFor(t, `msg="no backend"`, "site=a.test", "client=::1", `cause="backend `+to+`: connection refused after `, "waited=")

@@ -9,12 +9,10 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"genkan/acl"
 	"genkan/proxy/ftp"
-	"genkan/proxy/message"
 	"genkan/proxy/pool"
 	"genkan/proxy/web"
 )
@@ -58,7 +56,9 @@ type service struct {
 type site struct {
 	Site
 	gateway
-	group  *group
+	root   *part
+	routes web.Routes[*part]
+	parts  []*part // of routes
 	trust  trust
 	pseudo bool             // "pseudo-ipv4" is announced
 	cert   *tls.Certificate // nil: none
@@ -164,14 +164,9 @@ func (st *state) addSite(c Site, s *Server, errs *faults) {
 	var err error
 	one.trust, err = c.Trust.ready()
 	errs.add(place, err)
-	config, err := st.groupOf("site", c.Name, c.To, c.Balance, c.Check, c.MaxConns)
-	errs.add(place, err)
-	config.scheme, err = checkSchemes(c.To, c.BackendTLS)
-	errs.add(place, err)
-	config.trust, err = c.BackendTLS.load()
-	errs.add(place, err)
-	config.comesFrom(c.Source, c.Pool)
-	one.group = st.takeGroup(config, s)
+	one.root = &part{gateway: one.gateway, Handling: c.Handling}
+	errs.add(place, st.addPart(one, one.root, c.To, "site", c.Name, s))
+	st.addRoutes(one, place, s, errs)
 	st.sites[c.Name] = one
 	for _, l := range c.Listen {
 		if l.Network != "tcp" {
@@ -194,22 +189,6 @@ func (st *state) addSite(c Site, s *Server, errs *faults) {
 			}
 		})
 	}
-}
-
-// canonicalPattern gives a pattern of hosts or sni as tables compare it.
-func canonicalPattern(pattern string) (string, error) {
-	if pattern == "default" {
-		return pattern, nil
-	}
-	name, isWild := strings.CutPrefix(pattern, "*.")
-	host, err := message.ParseAuthority(name)
-	if err != nil || host.Port != 0 || host.Host == "" {
-		return "", fmt.Errorf("host %q is not a name, \"*.NAME\" or \"default\"; write it without scheme, port and path", pattern)
-	}
-	if isWild {
-		return "*." + host.Host, nil
-	}
-	return host.Host, nil
 }
 
 func (st *state) addForward(c Forward, s *Server, errs *faults) {

@@ -123,6 +123,14 @@ func (s *Server) Stats() Stats {
 	}
 	for name, one := range st.sites {
 		add("site", name, one.gateway)
+		for _, p := range one.parts {
+			if p.access == one.access {
+				continue
+			}
+			for _, t := range p.access.Tallies() {
+				stats.Rules = append(stats.Rules, RuleStats{"site", name, t})
+			}
+		}
 	}
 	slices.SortFunc(stats.Services, func(a, b ServiceStats) int {
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))

@@ -13,18 +13,14 @@ func own(r *message.Request, d *Decision) *message.Response {
 	if d.Status == 0 {
 		d.Status = 403
 	}
-	text := d.Text
-	if text == "" {
-		text = message.StatusText(d.Status) + "\n"
-	}
-	resp := page(r, d.Status, text)
+	resp := answer(r, d, d.Status)
 	resp.Header = append(resp.Header, d.Header...)
 	return resp
 }
 
 // failed makes the answer to a request that no backend answered. The cause
 // is for the log: the page names no backend.
-func failed(r *message.Request, fault http1.Fault, err error) *message.Response {
+func failed(r *message.Request, d *Decision, fault http1.Fault, err error) *message.Response {
 	status := 502
 	switch fault {
 	case http1.FaultTimeout:
@@ -36,17 +32,30 @@ func failed(r *message.Request, fault http1.Fault, err error) *message.Response 
 			status = e.Status
 		}
 	}
-	resp := page(r, status, message.StatusText(status)+"\n")
+	resp := answer(r, d, status)
 	resp.Close = fault == http1.FaultClient || fault == http1.FaultAborted
 	return resp
 }
 
-// page makes a short answer in plain text.
-func page(r *message.Request, status int, text string) *message.Response {
+// answer makes an answer of our own, with the page that d has for it.
+func answer(r *message.Request, d *Decision, status int) *message.Response {
+	page := d.Page
+	if page == (Page{}) && d.Pages != nil {
+		page = d.Pages(r, status)
+	}
+	if page == (Page{}) {
+		page.Text = message.StatusText(status) + "\n"
+	}
+	if page.Type == "" {
+		page.Type = "text/plain; charset=utf-8"
+	}
 	resp := &message.Response{
 		Status: status,
-		Header: message.Header{{Name: "Content-Type", Value: "text/plain; charset=utf-8"}, {Name: "Cache-Control", Value: "no-store"}},
-		Length: int64(len(text)),
+		Header: message.Header{{Name: "Content-Type", Value: page.Type}},
+		Length: int64(len(page.Text)),
+	}
+	if status >= 400 {
+		resp.Header.Add("Cache-Control", "no-store")
 	}
 	if message.NoBody(r.Method, status) {
 		if status < 200 || status == 204 || status == 304 {
@@ -54,7 +63,7 @@ func page(r *message.Request, status int, text string) *message.Response {
 		}
 		return resp
 	}
-	resp.Body = &stringBody{strings.NewReader(text)}
+	resp.Body = &stringBody{strings.NewReader(page.Text)}
 	return resp
 }
 

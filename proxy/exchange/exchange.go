@@ -33,15 +33,25 @@ type Decision struct {
 	To http1.Target
 	// Next, where not nil, gives another backend where To cannot be reached.
 	Next http1.Next
-	// Status, Header and Text are our own answer; Status 0 is 403, Text ""
-	// the standard one.
+	// Status, Header and Page are our own answer; Status 0 is 403.
 	Status int
 	Header message.Header
-	Text   string
-	// Answer holds fields to add to the answer, whoever gives it.
+	Page   Page
+	// Pages gives the page of an error where Page is zero, also where the
+	// backend gives no answer. Nil: the status in words.
+	Pages func(r *message.Request, status int) Page
+	// Answer holds fields to add to the answer, whoever gives it; Edits are
+	// made before.
 	Answer message.Header
+	Edits  []message.Edits
 	// Note is the Policy's own, for Done.
 	Note any
+}
+
+// A Page is the content of an answer of ours. The zero Page is none.
+type Page struct {
+	Type string // its media type; "": plain text
+	Text string
 }
 
 // A Result is how an exchange ended.
@@ -49,6 +59,9 @@ type Result struct {
 	Status int         // that the client was sent
 	Sent   int64       // bytes of content that the client was sent
 	Fault  http1.Fault // why the backend gave no answer, 0: it did
+	// Waited is how long the head of the backend's answer took, 0 where none
+	// was asked.
+	Waited time.Duration
 	// Err is the cause behind Fault, or why the answer did not reach the
 	// client whole; nil where all went well.
 	Err error
@@ -71,6 +84,7 @@ type note struct {
 	decision Decision
 	fault    http1.Fault
 	err      error
+	waited   time.Duration
 }
 
 // Handle answers r by the policy's decision.
@@ -83,6 +97,9 @@ func (h *Handler) Handle(r *message.Request) *message.Response {
 	}
 	n.decision = h.Policy.Decide(r)
 	resp := h.forward(r, n)
+	for _, e := range n.decision.Edits {
+		e.Apply(&resp.Header)
+	}
 	resp.Header = append(resp.Header, n.decision.Answer...)
 	return resp
 }
@@ -92,7 +109,9 @@ func (h *Handler) forward(r *message.Request, n *note) *message.Response {
 	if !n.decision.To.Addr.IsValid() {
 		return own(r, &n.decision)
 	}
+	asked := time.Now()
 	resp, err := h.send(r, &n.decision)
+	n.waited = time.Since(asked)
 	if err == nil {
 		return resp
 	}
@@ -101,7 +120,7 @@ func (h *Handler) forward(r *message.Request, n *note) *message.Response {
 	if errors.As(err, &e) {
 		n.fault = e.Fault
 	}
-	return failed(r, n.fault, err)
+	return failed(r, &n.decision, n.fault, err)
 }
 
 // send sends r to its backend. A websocket begins in HTTP/1 there, whatever
@@ -119,7 +138,7 @@ func (h *Handler) send(r *message.Request, d *Decision) (*message.Response, erro
 // Done tells the policy how it went.
 func (h *Handler) Done(r *message.Request, resp *message.Response, o message.Outcome) {
 	n := r.Note.(*note)
-	res := Result{Status: resp.Status, Sent: o.Sent, Fault: n.fault, Err: n.err}
+	res := Result{Status: resp.Status, Sent: o.Sent, Fault: n.fault, Waited: n.waited, Err: n.err}
 	if res.Err == nil {
 		res.Err = o.Err
 	}

@@ -21,6 +21,14 @@ type Authority struct {
 	Port uint16
 }
 
+// Name is Text without the port.
+func (a Authority) Name() string {
+	if a.Port == 0 {
+		return a.Text
+	}
+	return a.Text[:strings.LastIndexByte(a.Text, ':')]
+}
+
 // ParseAuthority reads the value of Host or :authority (RFC 9110 §7.2).
 // Userinfo, lists, percent-encoding, zones and unusual spellings of IPv4
 // addresses are refused, as servers behind us disagree about them.
