@@ -9,6 +9,8 @@ const (
 	numberBits = 20
 	numberMask = 1<<numberBits - 1
 	maxEntries = numberMask - 1 // of one shard
+
+	hugeIndex = 8192 // places of one shard from which on they and the entries lie in the slab
 )
 
 // home is where the search for a hash starts; the low bits chose the shard,
@@ -45,7 +47,7 @@ func (sh *shard) insert(now time.Duration, hash uint64) *entry {
 	} else {
 		n = uint32(sh.count)
 		if sh.count%chunk == 0 {
-			sh.chunks = append(sh.chunks, new([chunk]entry))
+			sh.chunks = append(sh.chunks, sh.newChunk())
 		}
 		sh.count++
 	}
@@ -53,6 +55,14 @@ func (sh *shard) insert(now time.Duration, hash uint64) *entry {
 	e := sh.entry(n)
 	*e = entry{hash: hash, base: int64(now)}
 	return e
+}
+
+// newChunk returns room for entries; small tables need no huge pages.
+func (sh *shard) newChunk() *[chunk]entry {
+	if len(sh.index) < hugeIndex {
+		return new([chunk]entry)
+	}
+	return (*[chunk]entry)(carve[entry](sh.slab, chunk))
 }
 
 // link puts an entry number into the first empty place of the hash.
@@ -67,7 +77,11 @@ func (sh *shard) link(hash uint64, n uint32) {
 
 func (sh *shard) grow() {
 	old := sh.index
-	sh.index = make([]uint32, max(64, 2*len(old)))
+	if places := 2 * len(old); places >= hugeIndex {
+		sh.index = carve[uint32](sh.slab, places)
+	} else {
+		sh.index = make([]uint32, max(64, places))
+	}
 	for _, place := range old {
 		if place != 0 {
 			n := place&numberMask - 1

@@ -60,6 +60,7 @@ type Attempt struct {
 // A Table counts attempts. It is safe for concurrent use.
 type Table struct {
 	hash   hasher
+	slab   slab
 	shards [shardCount]shard
 }
 
@@ -70,6 +71,7 @@ func NewTable(maxKeys int) *Table {
 	}
 	t := &Table{hash: newHasher()}
 	for i := range t.shards {
+		t.shards[i].slab = &t.slab
 		t.shards[i].most = min(max(1, maxKeys/shardCount), maxEntries*15/16)
 	}
 	return t
@@ -145,7 +147,8 @@ type shard struct {
 	free   []uint32        // numbers of entries given up
 	hand   int             // where the next search for dead entries starts
 	most   int
-	_      [24]byte // keeps the locks of neighbours on lines of their own
+	slab   *slab    // the table's
+	_      [16]byte // keeps the locks of neighbours on lines of their own
 }
 
 const chunk = 128
