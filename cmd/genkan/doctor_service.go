@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -11,8 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/miekg/dns"
 
 	"genkan/proxy"
 )
@@ -80,79 +77,6 @@ func dial4(ctx context.Context, b proxy.Backend) (net.Conn, error) {
 		return nil, err
 	}
 	return c, c.SetDeadline(time.Now().Add(backendPatience))
-}
-
-// checkRelaying asks mail and DNS servers whether they do for our address what only friends may ask: where all clients
-// look like us, the Internet may ask it, too.
-func checkRelaying(ctx context.Context, p *patient) []diagnosis {
-	var all []diagnosis
-	for _, s := range p.plan.Services() {
-		if !s.HidesClients {
-			continue
-		}
-		for _, b := range s.To {
-			switch b.Port {
-			case 25, 587:
-				all = append(all, mailTrusts(ctx, s.Name, b)...)
-			case 53:
-				all = append(all, nameServerTrusts(ctx, s.Name, b)...)
-			}
-		}
-	}
-	return all
-}
-
-// mailTrusts asks a mail server to take a letter for elsewhere, and breaks off before there is one.
-func mailTrusts(ctx context.Context, name string, b proxy.Backend) []diagnosis {
-	c, err := dial4(ctx, b)
-	if err != nil {
-		return nil // checkBackends has told
-	}
-	defer c.Close()
-	in := bufio.NewReader(c)
-	for _, line := range []string{"", "EHLO genkan.invalid", "MAIL FROM:<doctor@genkan.invalid>", "RCPT TO:<doctor@example.com>"} {
-		if line != "" {
-			if _, err := fmt.Fprintf(c, "%s\r\n", line); err != nil {
-				return nil
-			}
-		}
-		code, err := reply(in)
-		if err != nil || code[0] != '2' {
-			fmt.Fprint(c, "QUIT\r\n")
-			return []diagnosis{found("open relay", fine, "%s of %s takes no mail for elsewhere from this host", b, name)}
-		}
-	}
-	fmt.Fprint(c, "RSET\r\nQUIT\r\n")
-	return []diagnosis{found("open relay", bad, "%s of %s takes mail for example.com from this host", b, name).
-		because("All clients of this forward look like this host: the Internet can send mail through the server.",
-			"source = \"pool\" with a [pool.default], or announce = [\"proxy-v2\"] where the server reads it; or take this host out of its mynetworks")}
-}
-
-// reply reads an answer of SMTP, of one line or several, and returns its code.
-func reply(in *bufio.Reader) (string, error) {
-	for range 100 {
-		line, err := in.ReadString('\n')
-		if err != nil || len(line) < 4 {
-			return "", fmt.Errorf("no answer: %w", err)
-		}
-		if line[3] != '-' {
-			return line[:3], nil
-		}
-	}
-	return "", errors.New("an endless answer")
-}
-
-// nameServerTrusts asks a name server for a name that is not its own.
-func nameServerTrusts(ctx context.Context, name string, b proxy.Backend) []diagnosis {
-	question := new(dns.Msg).SetQuestion("example.com.", dns.TypeA)
-	client := dns.Client{Net: "tcp", Timeout: backendPatience}
-	answer, _, err := client.ExchangeContext(ctx, question, b.String())
-	if err != nil || answer.Rcode != dns.RcodeSuccess || len(answer.Answer) == 0 {
-		return []diagnosis{found("open resolver", fine, "%s of %s looks up nothing for this host but its own names", b, name)}
-	}
-	return []diagnosis{found("open resolver", bad, "%s of %s looks up any name for this host", b, name).
-		because("All clients of this forward look like this host: the server can be used to flood others.",
-			"source = \"pool\" with a [pool.default]; or take this host out of its allow-recursion")}
 }
 
 // checkNames compares what DNS says of each site with where it is served.

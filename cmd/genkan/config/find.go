@@ -84,12 +84,11 @@ func (p *Plan) onTunnel(listens []proxy.Listen) bool {
 	})
 }
 
-// A Reach is where one service leads, and how much its servers learn of the clients.
+// A Reach is where one service leads.
 type Reach struct {
-	Name         string // `site "x"`
-	To           []proxy.Backend
-	UDP          bool // it listens on UDP alone
-	HidesClients bool // its servers see all clients as this host
+	Name string // `site "x"`
+	To   []proxy.Backend
+	UDP  bool // it listens on UDP alone
 }
 
 // Services lists where all sites and forwards lead.
@@ -101,8 +100,7 @@ func (p *Plan) Services() []Reach {
 	for _, f := range p.Proxy.Forwards {
 		all = append(all, Reach{
 			Name: "forward " + quote(f.Name), To: f.To,
-			UDP:          !slices.ContainsFunc(f.Listen, func(l proxy.Listen) bool { return l.Network == "tcp" }),
-			HidesClients: f.Source == proxy.SourceOwn && !carriesClient(&f),
+			UDP: !slices.ContainsFunc(f.Listen, func(l proxy.Listen) bool { return l.Network == "tcp" }),
 		})
 	}
 	return all
