@@ -124,4 +124,3 @@ func TestDNSUpdateOfBIND(t *testing.T) {
 		t.Errorf("somebody else wrote %q", got)
 	}
 }
-

@@ -59,7 +59,9 @@ func TestProbes(t *testing.T) {
 			w.front(t, tunnelConfig+"\n[pool.default]\nprefix = \"100.64.0.0/16\"\n\n[pool.inside]\nprefix = \"10.0.0.128/25\"\n"+row.config)
 			for _, command := range [][]string{{"check", "--probe"}, {"doctor"}} {
 				text := w.ask(t, append(command, "--json", "-c", w.ConfigFile(w.Front))...)
-				var answer struct{ Probes, Findings []struct{ Check, Severity, Found string } }
+				var answer struct {
+					Probes, Findings []struct{ Check, Severity, Found string }
+				}
 				if err := json.Unmarshal([]byte(text[strings.IndexByte(text, '{'):]), &answer); err != nil {
 					t.Fatalf("%v in:\n%s", err, text)
 				}
