@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -24,20 +23,12 @@ func newSink(t *testing.T) *sink {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tun := os.NewFile(uintptr(fds[0]), "tun")
 	t.Cleanup(func() {
-		tun.Close()
+		unix.Close(fds[0])
 		unix.Close(fds[1])
 	})
 	setBuffer(fds[0], unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, 8<<20)
-	w, err := newTUNWriter(tun)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := newReceiver(mustNull(t), w, Config{Check: checker(t)}, nil, new(Counters))
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := newReceiver(-1, nil, tunFile{fds[0]}, Config{Check: checker(t)}, nil, new(Counters))
 	return &sink{r, fds[1]}
 }
 

@@ -3,7 +3,6 @@ package user
 import (
 	"encoding/binary"
 	"net/netip"
-	"os"
 	"testing"
 	"unsafe"
 
@@ -11,14 +10,14 @@ import (
 )
 
 // mustNull opens /dev/null, which takes what is written.
-func mustNull(t *testing.T) *os.File {
+func mustNull(t *testing.T) int {
 	t.Helper()
-	f, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	fd, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { f.Close() })
-	return f
+	t.Cleanup(func() { unix.Close(fd) })
+	return fd
 }
 
 // putAux writes the control message that tells the link header's length.

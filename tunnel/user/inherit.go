@@ -2,6 +2,7 @@ package user
 
 import (
 	"errors"
+	"maps"
 	"net/netip"
 	"os"
 
@@ -75,55 +76,65 @@ func OpenDeviceFrom(name string, files Files) (*Device, error) {
 	if f == nil {
 		return OpenDevice(name)
 	}
-	if have, err := nameOf(f); err != nil || have != name {
-		return nil, errors.Join(errors.New("the inherited device has another name: "+have), err, f.Close())
+	fd, err := detach(f)
+	if err != nil {
+		return nil, err
 	}
-	return &Device{file: f}, nil
+	d := &Device{fd: fd}
+	if have, err := nameOf(fd); err != nil || have != name {
+		return nil, errors.Join(errors.New("the inherited device has another name: "+have), err, d.Close())
+	}
+	return d, nil
+}
+
+// detach takes a descriptor away from Go's poller, with f's others.
+func detach(f *os.File) (int, error) {
+	fd, err := duplicate(f)
+	return fd, errors.Join(err, f.Close())
+}
+
+func duplicate(f *os.File) (fd int, err error) {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	ctlErr := conn.Control(func(orig uintptr) { fd, err = unix.FcntlInt(orig, unix.F_DUPFD_CLOEXEC, 0) })
+	return fd, errors.Join(ctlErr, os.NewSyscallError("fcntl", err))
 }
 
 // nameOf asks a TUN device for its name.
-func nameOf(f *os.File) (string, error) {
+func nameOf(fd int) (string, error) {
 	req, err := unix.NewIfreq("x")
 	if err != nil {
 		return "", err
 	}
-	conn, err := f.SyscallConn()
-	if err != nil {
-		return "", err
-	}
-	var ioctlErr error
-	err = conn.Control(func(fd uintptr) { ioctlErr = unix.IoctlIfreq(int(fd), unix.TUNGETIFF, req) })
-	return req.Name(), errors.Join(err, ioctlErr)
+	err = unix.IoctlIfreq(fd, unix.TUNGETIFF, req)
+	return req.Name(), err
 }
 
 // Files gives duplicates of what the device and its link have open, for another
 // process. The caller closes them. A nil link has nothing open.
 func (d *Device) Files(l *Link) (Files, error) {
-	all := map[string]*os.File{fileTUN: d.file}
-	if l != nil {
-		for name, f := range l.named {
-			all[name] = f
-		}
-	}
 	files := Files{}
 	var errs []error
-	for name, f := range all {
-		conn, err := f.SyscallConn()
+	add := func(name string, dup int, err error) {
 		if err != nil {
 			errs = append(errs, err)
-			continue
+			return
 		}
-		err = errors.Join(conn.Control(func(fd uintptr) {
-			dup, err := unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0)
-			if err != nil {
-				errs = append(errs, os.NewSyscallError("fcntl", err))
-				return
-			}
-			files[name] = os.NewFile(uintptr(dup), name)
-		}))
-		if err != nil {
-			errs = append(errs, err)
+		files[name] = os.NewFile(uintptr(dup), name)
+	}
+	all := map[string]int{fileTUN: d.fd}
+	if l != nil {
+		maps.Copy(all, l.sockets)
+		if l.listen != nil {
+			dup, err := duplicate(l.listen)
+			add(fileICMP, dup, err)
 		}
+	}
+	for name, fd := range all {
+		dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+		add(name, dup, os.NewSyscallError("fcntl", err))
 	}
 	if len(errs) > 0 {
 		return nil, errors.Join(append(errs, files.Close())...)

@@ -16,25 +16,33 @@ import (
 
 // A Device is a TUN device of ours.
 type Device struct {
-	file  *os.File
+	fd    int // -1: closed
 	Count Counters
 }
 
 // OpenDevice creates the TUN device name, or attaches to a persistent one. It
 // is not up and has no address.
 func OpenDevice(name string) (*Device, error) {
-	f, err := openTUN(name)
+	fd, err := openTUN(name)
 	if err != nil {
 		return nil, err
 	}
-	return &Device{file: f}, nil
+	return &Device{fd: fd}, nil
 }
 
 // Persist makes the device outlive this process, or not.
-func (d *Device) Persist(on bool) error { return persistTUN(d.file, on) }
+func (d *Device) Persist(on bool) error { return persistTUN(d.fd, on) }
 
-// Close lets go of the device, which vanishes unless it is persistent.
-func (d *Device) Close() error { return d.file.Close() }
+// Close lets go of the device, which vanishes unless it is persistent. Call it
+// after the Close of its Link.
+func (d *Device) Close() error {
+	if d.fd < 0 {
+		return nil
+	}
+	fd := d.fd
+	d.fd = -1
+	return os.NewSyscallError("close tun", unix.Close(fd))
+}
 
 // A Config is what a Link needs to know.
 type Config struct {
@@ -51,9 +59,10 @@ type Config struct {
 // A Link is a Device at work for one IPv4 address.
 type Link struct {
 	dev     *Device
-	sockets []*os.File
-	named   map[string]*os.File // those that another process may go on with
-	receive *os.File            // one of them
+	stop    *alarm
+	sockets map[string]int // by their names in Files
+	receive int            // one of them
+	listen  *os.File
 	hops    *hops
 	reverse *reverse
 	rx      *receiver
@@ -64,7 +73,7 @@ type Link struct {
 // Open opens the sockets of a Link. They belong to the network namespace of
 // the calling thread.
 func Open(dev *Device, cfg Config) (*Link, error) {
-	l := &Link{dev: dev, named: map[string]*os.File{}}
+	l := &Link{dev: dev, sockets: make(map[string]int), receive: -1}
 	if err := l.open(cfg); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -75,12 +84,16 @@ func (l *Link) open(cfg Config) error {
 	if err := cfg.From.suit(cfg.Local, cfg.TTL); err != nil {
 		return err
 	}
+	var err error
+	if l.stop, err = newAlarm(); err != nil {
+		return err
+	}
 	var outlets [3]*outlet
 	for i, one := range []struct {
 		name string
-		open func() (*os.File, error)
+		open func() (int, error)
 	}{
-		{fileRaw, func() (*os.File, error) { return openRaw(cfg.Local, cfg.TTL) }},
+		{fileRaw, func() (int, error) { return openRaw(cfg.Local, cfg.TTL) }},
 		{fileHeader, openHeader},
 		{fileSender, openSender},
 	} {
@@ -88,73 +101,61 @@ func (l *Link) open(cfg Config) error {
 		if err != nil {
 			return err
 		}
-		if outlets[i], err = newOutlet(socket, &l.dev.Count); err != nil {
+		outlets[i] = newOutlet(socket, l.stop, &l.dev.Count)
+	}
+	if l.receive, err = l.socket(cfg.From, filePacket, func() (int, error) { return openPacket(cfg.Local) }); err != nil {
+		return err
+	}
+	if l.listen = cfg.From.take(fileICMP); l.listen == nil {
+		if l.listen, err = openICMP(cfg.Local); err != nil {
 			return err
 		}
-	}
-	var err error
-	l.receive, err = l.socket(cfg.From, filePacket, func() (*os.File, error) { return openPacket(cfg.Local) })
-	if err != nil {
-		return err
-	}
-	listen, err := l.socket(cfg.From, fileICMP, func() (*os.File, error) { return openICMP(cfg.Local) })
-	if err != nil {
-		return err
 	}
 	if l.hops, err = newHops(); err != nil {
 		return err
 	}
-	tun, err := newTUNWriter(l.dev.file)
-	if err != nil {
-		return err
-	}
+	tun := tunFile{l.dev.fd}
 	out := exit{small: outlets[0], large: outlets[1], packet: outlets[2], hops: l.hops, paths: new(paths)}
 	if l.reverse, err = newReverse(); err != nil {
 		return err
 	}
-	if l.rx, err = newReceiver(l.receive, tun, cfg, l.reverse, &l.dev.Count); err != nil {
+	l.rx = newReceiver(l.receive, l.stop, tun, cfg, l.reverse, &l.dev.Count)
+	if l.reports, err = newReporter(l.listen, func(b []byte) { tun.message(b, &l.dev.Count) }, cfg, out.paths, &l.dev.Count); err != nil {
 		return err
 	}
-	if l.reports, err = newReporter(listen, func(b []byte) { tun.message(b, &l.dev.Count) }, cfg, out.paths, &l.dev.Count); err != nil {
-		return err
-	}
-	l.tx, err = newSender(l.dev.file, tun, cfg, &l.dev.Count, out)
-	return err
+	l.tx = newSender(tun, l.stop, cfg, &l.dev.Count, out)
+	return nil
 }
 
 // socket takes a socket into those that are to be closed: the one of the process
 // before, or a new one.
-func (l *Link) socket(from Files, name string, open func() (*os.File, error)) (s *os.File, err error) {
-	if s = from.take(name); s == nil {
-		if s, err = open(); err != nil {
-			return nil, err
-		}
+func (l *Link) socket(from Files, name string, open func() (int, error)) (s int, err error) {
+	if f := from.take(name); f != nil {
+		s, err = detach(f)
+	} else {
+		s, err = open()
 	}
-	l.sockets = append(l.sockets, s)
-	l.named[name] = s
-	return s, nil
+	if err == nil {
+		l.sockets[name] = s
+	}
+	return s, err
 }
 
 // Serve moves packets until ctx ends, which is no error. It may be called once.
 func (l *Link) Serve(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	if err := l.dev.file.SetReadDeadline(time.Time{}); err != nil {
-		return err
-	}
 	var errs [3]error
 	var wg sync.WaitGroup
-	wg.Go(func() { // waited for: a deadline set late would end the next Link
+	wg.Go(func() {
 		<-ctx.Done()
-		_ = l.dev.file.SetReadDeadline(past)
-		for _, s := range l.sockets {
-			_ = s.SetDeadline(past)
-		}
+		l.stop.ring()
+		_ = l.listen.SetReadDeadline(past)
 	})
 	for i, run := range [...]func() error{l.rx.run, l.tx.run, l.reports.run} {
 		wg.Go(func() {
 			defer cancel() // a part alone is no tunnel
-			if err := run(); !errors.Is(err, os.ErrDeadlineExceeded) {
+			if err := run(); !errors.Is(err, errStopped) && !errors.Is(err, os.ErrDeadlineExceeded) {
 				errs[i] = fmt.Errorf("userspace datapath: %w", err)
 			}
 		})
@@ -167,15 +168,9 @@ func (l *Link) Serve(ctx context.Context) error {
 // Overflow adds what the kernel could not queue for the receiver since the last
 // call to the counter of that fault.
 func (l *Link) Overflow() {
-	conn, err := l.receive.SyscallConn()
-	if err != nil {
-		return
+	if st, err := unix.GetsockoptTpacketStats(l.receive, unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
+		l.dev.Count.Faults[Overflow].Add(uint64(st.Drops))
 	}
-	_ = conn.Control(func(fd uintptr) {
-		if st, err := unix.GetsockoptTpacketStats(int(fd), unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
-			l.dev.Count.Faults[Overflow].Add(uint64(st.Drops))
-		}
-	})
 }
 
 // past is a deadline that wakes whoever waits.
@@ -185,9 +180,17 @@ var past = time.Unix(1, 0)
 func (l *Link) Close() error {
 	var errs []error
 	for _, s := range l.sockets {
-		errs = append(errs, s.Close())
+		errs = append(errs, os.NewSyscallError("close", unix.Close(s)))
 	}
-	l.sockets = nil
+	l.sockets, l.receive = nil, -1
+	if l.listen != nil {
+		errs = append(errs, l.listen.Close())
+		l.listen = nil
+	}
+	if l.stop != nil {
+		errs = append(errs, l.stop.close())
+		l.stop = nil
+	}
 	if l.hops != nil {
 		l.hops.close()
 		l.hops = nil

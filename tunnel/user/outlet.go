@@ -2,7 +2,6 @@ package user
 
 import (
 	"encoding/binary"
-	"os"
 	"syscall"
 	"unsafe"
 
@@ -20,7 +19,8 @@ const (
 
 // An outlet collects packets for one socket and sends them by sendmmsg.
 type outlet struct {
-	conn  syscall.RawConn
+	fd    int
+	stop  *alarm
 	count *Counters
 
 	msgs  [txBatch]unix.Mmsghdr
@@ -31,17 +31,11 @@ type outlet struct {
 	bytes [txBatch]int
 
 	n, sent int
-	errno   syscall.Errno
-	write   func(fd uintptr) bool
 	fault   error
 }
 
-func newOutlet(socket *os.File, count *Counters) (*outlet, error) {
-	conn, err := socket.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	o := &outlet{conn: conn, count: count}
+func newOutlet(fd int, stop *alarm, count *Counters) *outlet {
+	o := &outlet{fd: fd, stop: stop, count: count}
 	for i := range o.msgs {
 		h := &o.msgs[i].Hdr
 		h.Name = (*byte)(unsafe.Pointer(&o.names[i]))
@@ -50,8 +44,7 @@ func newOutlet(socket *os.File, count *Counters) (*outlet, error) {
 		c.Level, c.Type = unix.IPPROTO_IP, unix.IP_TOS
 		c.SetLen(unix.SizeofCmsghdr + 4)
 	}
-	o.write = o.sendmmsg
-	return o, nil
+	return o
 }
 
 // addRaw puts segment i of sup into the batch of a raw socket, for which the
@@ -145,10 +138,9 @@ func (o *outlet) commit(head, payload []byte) {
 	}
 }
 
-// sendmmsg sends from o.sent on; false asks the poller to wait.
-func (o *outlet) sendmmsg(fd uintptr) bool {
-	n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&o.msgs[o.sent])), uintptr(o.n-o.sent), unix.MSG_DONTWAIT, 0, 0)
-	o.errno = errno
+// sendmmsg sends from o.sent on, as far as it gets.
+func (o *outlet) sendmmsg() syscall.Errno {
+	n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(o.fd), uintptr(unsafe.Pointer(&o.msgs[o.sent])), uintptr(o.n-o.sent), unix.MSG_DONTWAIT, 0, 0)
 	if errno == 0 {
 		for _, b := range o.bytes[o.sent : o.sent+int(n)] {
 			o.count.TxBytes.Add(uint64(b))
@@ -156,7 +148,7 @@ func (o *outlet) sendmmsg(fd uintptr) bool {
 		o.count.TxPackets.Add(uint64(n))
 		o.sent += int(n)
 	}
-	return errno != unix.EAGAIN
+	return errno
 }
 
 // flush sends the batch. A packet that the host refuses is counted and lost;
@@ -167,18 +159,22 @@ func (o *outlet) flush() error {
 	}
 	tries := 0
 	for o.sent = 0; o.sent < o.n; {
-		if err := o.conn.Write(o.write); err != nil {
-			return err
-		}
-		if o.errno == 0 {
+		errno := o.sendmmsg()
+		if errno == 0 {
 			tries = 0
 			continue
 		}
-		// The first error may be a pending one, of an earlier packet.
-		if tries++; tries < 2 || o.errno == unix.EINTR {
+		if errno == unix.EAGAIN {
+			if err := o.stop.wait(o.fd, unix.POLLOUT); err != nil {
+				return err
+			}
 			continue
 		}
-		o.count.Faults[faultOf(o.errno)].Add(1)
+		// The first error may be a pending one, of an earlier packet.
+		if tries++; tries < 2 || errno == unix.EINTR {
+			continue
+		}
+		o.count.Faults[faultOf(errno)].Add(1)
 		o.sent++
 		tries = 0
 	}

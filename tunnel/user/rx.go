@@ -3,7 +3,6 @@ package user
 import (
 	"encoding/binary"
 	"os"
-	"syscall"
 	"time"
 	"unsafe"
 
@@ -24,7 +23,8 @@ const (
 // A receiver takes packets from the packet socket, judges them and writes what
 // is inside to the TUN device. All its memory is allocated once.
 type receiver struct {
-	conn  syscall.RawConn
+	fd    int // of the packet socket
+	stop  *alarm
 	check *ingress.Checker
 	frags ingress.Reassembler
 	count *Counters
@@ -37,22 +37,14 @@ type receiver struct {
 
 	flows  coalescer
 	single [1]unix.Iovec
-	tun    tunWriter
+	tun    tunFile
 	clamp  int // MTU for TCP's MSS
 	uplink int // 0: sources are not looked up
 	routes *reverse
-
-	n    int // messages in the batch
-	err  error
-	read func(fd uintptr) bool // made once: a closure a call would allocate
 }
 
-func newReceiver(socket *os.File, tun tunWriter, cfg Config, routes *reverse, count *Counters) (*receiver, error) {
-	conn, err := socket.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	r := &receiver{conn: conn, tun: tun, check: cfg.Check, clamp: cfg.MTU, uplink: cfg.Uplink, routes: routes, count: count}
+func newReceiver(fd int, stop *alarm, tun tunFile, cfg Config, routes *reverse, count *Counters) *receiver {
+	r := &receiver{fd: fd, stop: stop, tun: tun, check: cfg.Check, clamp: cfg.MTU, uplink: cfg.Uplink, routes: routes, count: count}
 	for i := range r.frames {
 		r.frames[i] = make([]byte, frameLen)
 		r.iov[i].Base = &r.frames[i][0]
@@ -62,45 +54,40 @@ func newReceiver(socket *os.File, tun tunWriter, cfg Config, routes *reverse, co
 		r.msgs[i].Hdr.Control = &r.aux[i][0]
 		r.msgs[i].Hdr.Name = (*byte)(unsafe.Pointer(&r.names[i]))
 	}
-	r.read = r.recvmmsg
-	return r, nil
+	return r
 }
 
-// recvmmsg fills the batch; false asks the poller to wait.
-func (r *receiver) recvmmsg(fd uintptr) bool {
+// recvmmsg fills the batch with what is there, which may be nothing.
+func (r *receiver) recvmmsg() (int, error) {
 	for i := range r.msgs {
 		r.msgs[i].Hdr.SetControllen(auxLen)
 		r.msgs[i].Hdr.Namelen = unix.SizeofSockaddrLinklayer
 	}
-	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&r.msgs[0])), rxBatch, unix.MSG_DONTWAIT, 0, 0)
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(r.fd), uintptr(unsafe.Pointer(&r.msgs[0])), rxBatch, unix.MSG_DONTWAIT, 0, 0)
 	switch errno {
 	case 0:
-		r.n, r.err = int(n), nil
+		return int(n), nil
 	case unix.EAGAIN:
-		return false
+		return 0, r.stop.wait(r.fd, unix.POLLIN)
 	case unix.EINTR, unix.ENETDOWN: // an interface went down: others may live
-		r.n, r.err = 0, nil
+		return 0, nil
 	case unix.EINVAL:
 		// Before Linux 6.2 the virtio_net_hdr has no word for UDP super-packets:
 		// the kernel drops one, which only a neighbour on the same host sends.
-		r.n, r.err = 0, nil
 		r.count.Faults[BadOffload].Add(1)
-	default:
-		r.n, r.err = 0, os.NewSyscallError("recvmmsg", errno)
+		return 0, nil
 	}
-	return true
+	return 0, os.NewSyscallError("recvmmsg", errno)
 }
 
-// run receives until the socket's read deadline passes or it is closed.
+// run receives until the alarm rings.
 func (r *receiver) run() error {
 	for {
-		if err := r.conn.Read(r.read); err != nil {
+		n, err := r.recvmmsg()
+		if err != nil {
 			return err
 		}
-		if r.err != nil {
-			return r.err
-		}
-		for i := range r.msgs[:r.n] {
+		for i := range r.msgs[:n] {
 			r.frame(i)
 		}
 		r.flushAll()

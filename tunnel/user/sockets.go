@@ -20,11 +20,11 @@ const rcvBuf = 8 << 20
 // delivers it (not on the ports of a bridge or bond too), and what we send is
 // not seen at all. A raw socket would not do: it cannot say that the inner
 // checksum is still to be filled in, or that several packets came as one.
-func openPacket(local netip.Addr) (*os.File, error) {
+func openPacket(local netip.Addr) (int, error) {
 	// Protocol 0 receives nothing until bind, when the filter is in place.
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("packet socket: %w", err)
+		return -1, fmt.Errorf("packet socket: %w", err)
 	}
 	err = attachFilter(fd, receiveFilter(local.As4()))
 	if err == nil {
@@ -39,9 +39,9 @@ func openPacket(local netip.Addr) (*os.File, error) {
 	}
 	if err != nil {
 		unix.Close(fd)
-		return nil, fmt.Errorf("packet socket: %w", err)
+		return -1, fmt.Errorf("packet socket: %w", err)
 	}
-	return os.NewFile(uintptr(fd), "packet"), nil
+	return fd, nil
 }
 
 // receiveFilter passes what is for this host (not for another MAC address, on
@@ -65,25 +65,25 @@ func receiveFilter(local [4]byte) []unix.SockFilter {
 }
 
 // openSender opens a packet socket that only sends.
-func openSender() (*os.File, error) {
+func openSender() (int, error) {
 	// SOCK_DGRAM: the kernel makes the link header, whatever the link.
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("packet socket: %w", err)
+		return -1, fmt.Errorf("packet socket: %w", err)
 	}
 	setBuffer(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, rcvBuf)
-	return os.NewFile(uintptr(fd), "packet"), nil
+	return fd, nil
 }
 
 // openHeader opens a raw socket that takes packets with their IPv4 header. The
 // kernel finds the neighbour, and refuses what does not fit the link.
-func openHeader() (*os.File, error) {
+func openHeader() (int, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
 	if err != nil {
-		return nil, fmt.Errorf("raw socket: %w", err)
+		return -1, fmt.Errorf("raw socket: %w", err)
 	}
 	setBuffer(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, rcvBuf)
-	return os.NewFile(uintptr(fd), "raw"), nil
+	return fd, nil
 }
 
 // openRaw opens a raw protocol-41 socket bound to local. It sends: the kernel
@@ -92,10 +92,10 @@ func openHeader() (*os.File, error) {
 // each packet with "protocol unreachable", and has it learn the path's MTU from
 // the ICMP errors that our packets cause. One is enough: each gets a copy of
 // each packet before its filter drops it.
-func openRaw(local netip.Addr, ttl int) (*os.File, error) {
+func openRaw(local netip.Addr, ttl int) (int, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_IPV6)
 	if err != nil {
-		return nil, fmt.Errorf("raw socket: %w", err)
+		return -1, fmt.Errorf("raw socket: %w", err)
 	}
 	err = attachFilter(fd, []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 0}})
 	if err == nil {
@@ -111,9 +111,9 @@ func openRaw(local netip.Addr, ttl int) (*os.File, error) {
 	}
 	if err != nil {
 		unix.Close(fd)
-		return nil, fmt.Errorf("raw socket bound to %s: %w", local, err)
+		return -1, fmt.Errorf("raw socket bound to %s: %w", local, err)
 	}
-	return os.NewFile(uintptr(fd), "raw"), nil
+	return fd, nil
 }
 
 func attachFilter(fd int, prog []unix.SockFilter) error {

@@ -3,7 +3,7 @@ package user
 import (
 	"errors"
 	"fmt"
-	"os"
+	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -12,17 +12,17 @@ import (
 // openTUN creates the TUN device name, or attaches to it where it exists and
 // is persistent. Every packet read from and written to the file stands behind
 // a virtio_net_hdr, TCP and UDP super-packets included.
-func openTUN(name string) (*os.File, error) {
+func openTUN(name string) (int, error) {
 	const path = "/dev/net/tun"
 	fd, err := unix.Open(path, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
+		return -1, fmt.Errorf("open %s: %w", path, err)
 	}
 	if err := attachTUN(fd, name); err != nil {
 		unix.Close(fd)
-		return nil, err
+		return -1, err
 	}
-	return os.NewFile(uintptr(fd), path), nil
+	return fd, nil
 }
 
 func attachTUN(fd int, name string) error {
@@ -43,45 +43,38 @@ func attachTUN(fd int, name string) error {
 }
 
 // persistTUN makes the device outlive its file, or not.
-func persistTUN(f *os.File, on bool) error {
+func persistTUN(fd int, on bool) error {
 	arg := 0
 	if on {
 		arg = 1
 	}
-	conn, err := f.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var ioctlErr error
-	err = conn.Control(func(fd uintptr) { ioctlErr = unix.IoctlSetInt(int(fd), unix.TUNSETPERSIST, arg) })
-	return errors.Join(err, ioctlErr)
+	return unix.IoctlSetInt(fd, unix.TUNSETPERSIST, arg)
 }
 
-// A tunWriter gives packets to a TUN device, each behind a virtio_net_hdr. It
-// may be used by several goroutines, and not after the device is closed.
-type tunWriter struct{ fd uintptr }
+// A tunFile gives packets to a TUN device and takes packets from it, each behind
+// a virtio_net_hdr. It may be used by several goroutines, and not after the
+// device is closed. Neither direction ever blocks.
+type tunFile struct{ fd int }
 
-func newTUNWriter(tun *os.File) (w tunWriter, err error) {
-	conn, err := tun.SyscallConn()
-	if err == nil {
-		err = conn.Control(func(fd uintptr) { w.fd = fd })
-	}
-	return w, err
+// read takes one packet; EAGAIN: there is none.
+func (t tunFile) read(buf []byte) (int, syscall.Errno) {
+	n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(t.fd), uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)))
+	return int(n), errno
 }
 
-// write gives one packet in pieces. The device never blocks.
-func (w tunWriter) write(iov []unix.Iovec, count *Counters) {
-	_, _, errno := unix.Syscall(unix.SYS_WRITEV, w.fd, uintptr(unsafe.Pointer(&iov[0])), uintptr(len(iov)))
+// write gives one packet in pieces.
+func (t tunFile) write(iov []unix.Iovec, count *Counters) {
+	_, _, errno := unix.RawSyscall(unix.SYS_WRITEV, uintptr(t.fd), uintptr(unsafe.Pointer(&iov[0])), uintptr(len(iov)))
 	if errno != 0 {
 		count.Faults[TUNWrite].Add(1)
 	}
 }
 
 // message gives a packet of our own, which stands in buf behind vnetLen bytes.
-func (w tunWriter) message(buf []byte, count *Counters) {
+func (t tunFile) message(buf []byte, count *Counters) {
 	vnetHdr{}.put(buf)
 	var iov [1]unix.Iovec
 	iov[0].Base = &buf[0]
 	iov[0].SetLen(len(buf))
-	w.write(iov[:], count)
+	t.write(iov[:], count)
 }

@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"os"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -23,7 +22,8 @@ const (
 // A sender takes packets from the TUN device, judges them, cuts super-packets
 // and sends them to where their address says. All its memory is allocated once.
 type sender struct {
-	tun   syscall.RawConn
+	tun   tunFile // and reader
+	stop  *alarm
 	check *ingress.Checker
 	count *Counters
 	ip    ipHeader // but for destination, TOS and DF
@@ -33,7 +33,6 @@ type sender struct {
 	id   uint16 // of the last outer packet
 	last *outlet
 
-	writer tunWriter // for answers
 	source netip.Addr
 	limit  *icmp.Limiter
 	clamp  int // MTU for TCP's MSS
@@ -41,9 +40,6 @@ type sender struct {
 
 	pkts [txPackets][]byte
 	lens [txPackets]int
-	n    int
-	err  error
-	read func(fd uintptr) bool
 }
 
 // An exit is all ways out of a tunnel.
@@ -55,60 +51,50 @@ type exit struct {
 	paths  *paths
 }
 
-func newSender(tun *os.File, writer tunWriter, cfg Config, count *Counters, out exit) (*sender, error) {
-	conn, err := tun.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
+func newSender(tun tunFile, stop *alarm, cfg Config, count *Counters, out exit) *sender {
 	s := &sender{
-		tun: conn, check: cfg.Check, count: count,
+		tun: tun, stop: stop, check: cfg.Check, count: count,
 		ip: ipHeader{src: cfg.Local.As4(), ttl: byte(cfg.TTL)}, allDF: cfg.Anycast,
 		exit: out, last: out.small,
 		id:     uint16(rand.Uint32()), // another one than before a restart
-		writer: writer, source: cfg.Address, limit: icmp.NewLimiter(), clamp: cfg.MTU,
+		source: cfg.Address, limit: icmp.NewLimiter(), clamp: cfg.MTU,
 	}
 	for i := range s.pkts {
 		s.pkts[i] = make([]byte, readLen)
 	}
-	s.read = s.readSome
-	return s, nil
+	return s
 }
 
-// readSome reads what is there, up to txPackets; false asks the poller to wait.
-func (s *sender) readSome(fd uintptr) bool {
-	s.n, s.err = 0, nil
-	for s.n < txPackets {
-		n, err := unix.Read(int(fd), s.pkts[s.n])
+// read takes what is there, up to txPackets, which may be nothing.
+func (s *sender) read() (n int, err error) {
+	for n < txPackets {
+		size, errno := s.tun.read(s.pkts[n])
 		switch {
-		case err == unix.EINTR:
+		case errno == unix.EINTR:
 			continue
-		case err == unix.EAGAIN:
-			return s.n > 0
-		case err != nil:
-			s.err = os.NewSyscallError("read tun", err)
-			return true
+		case errno == unix.EAGAIN && n > 0:
+			return n, nil
+		case errno == unix.EAGAIN:
+			return 0, s.stop.wait(s.tun.fd, unix.POLLIN)
+		case errno != 0:
+			return n, os.NewSyscallError("read tun", errno)
 		}
-		s.lens[s.n] = n
-		s.n++
+		s.lens[n] = size
+		n++
 	}
-	return true
+	return n, nil
 }
 
-// run sends until the device's read deadline passes or it is closed.
+// run sends until the alarm rings.
 func (s *sender) run() error {
 	for {
-		if err := s.tun.Read(s.read); err != nil {
-			return err
-		}
+		n, err := s.read()
 		now := time.Now()
-		for i := range s.n {
+		for i := range n {
 			s.forward(s.pkts[i][:s.lens[i]], now)
 		}
-		if err := errors.Join(s.small.flush(), s.large.flush(), s.packet.flush()); err != nil {
+		if err := errors.Join(err, s.small.flush(), s.large.flush(), s.packet.flush()); err != nil {
 			return err
-		}
-		if s.err != nil {
-			return s.err
 		}
 	}
 }
@@ -187,7 +173,7 @@ func (s *sender) answer(typ, code byte, param uint32, pkt []byte, now time.Time)
 		return
 	}
 	if out := icmp.AppendError(s.out[:vnetLen], s.source, typ, code, param, pkt); len(out) > vnetLen {
-		s.writer.message(out, s.count)
+		s.tun.message(out, s.count)
 	}
 }
 

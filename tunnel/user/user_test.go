@@ -194,25 +194,15 @@ func checker(t testing.TB) *ingress.Checker {
 
 // The path of a packet allocates nothing.
 func TestNoAllocations(t *testing.T) {
-	null := mustNull(t)
+	tun := tunFile{mustNull(t)}
 	var count Counters
 	check := checker(t)
-	small, err := newOutlet(null, &count)
-	if err != nil {
-		t.Fatal(err)
-	}
+	small := newOutlet(-1, nil, &count)
 	now := time.Now()
 	dst := [4]byte{198, 51, 100, 1}
 	known := &hops{ask: make(chan [4]byte, 1), known: map[[4]byte]hop{dst: {index: 1, mtu: 1500, asked: now}}}
 	cfg := Config{Check: check, Local: netip.MustParseAddr("192.0.2.10"), TTL: 64, MTU: 1280}
-	tun, err := newTUNWriter(null)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tx, err := newSender(null, tun, cfg, &count, exit{small: small, large: small, packet: small, hops: known, paths: new(paths)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	tx := newSender(tun, nil, cfg, &count, exit{small: small, large: small, packet: small, hops: known, paths: new(paths)})
 	pkt, hdr := superPacket(protoTCP, 60000, 1220)
 	buf := make([]byte, vnetLen+len(pkt))
 	hdr.put(buf)
@@ -227,10 +217,7 @@ func TestNoAllocations(t *testing.T) {
 		delete(known.known, dst)
 	}
 
-	rx, err := newReceiver(null, tun, cfg, nil, &count)
-	if err != nil {
-		t.Fatal(err)
-	}
+	rx := newReceiver(-1, nil, tun, cfg, nil, &count)
 	outer := append(make([]byte, 20), innerUDP()...)
 	outer[0], outer[8], outer[9] = 0x45, 64, 41
 	binary.BigEndian.PutUint16(outer[2:], uint16(len(outer)))
