@@ -11,6 +11,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"genkan/proxy/internal/thread"
 )
 
 // Loops are the loops of a program.
@@ -115,6 +117,7 @@ func (l *loop) wake() { unix.Write(l.wakes, []byte{1, 0, 0, 0, 0, 0, 0, 0}) }
 
 // run serves until quit.
 func (l *loop) run() {
+	thread.Own()
 	defer unix.Close(l.epoll)
 	defer unix.Close(l.wakes)
 	var events [128]unix.EpollEvent

@@ -76,6 +76,10 @@
 // signal interrupts the wait, so garbage collection does not suffer. A loop
 // without work waits by an ordinary system call.
 //
+// Each loop has its thread for itself, in the scheduling class for batches
+// (SCHED_BATCH): with all cores busy, those whom it wakes and who wake it finish
+// what they are at first, so that every wait brings more events.
+//
 // # Other connections
 //
 // Connections other than *net.TCPConn (TLS) are relayed by two goroutines with

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"genkan/proxy/internal/thread"
 )
 
 const (
@@ -93,6 +95,7 @@ func (l *loop) watch(fd, about, index int32, events uint32) error {
 
 // run serves until stop.
 func (l *loop) run() {
+	thread.Own()
 	defer l.release()
 	hot := false
 	for {
