@@ -26,8 +26,8 @@ func (s *Socket) Pause() {
 	}
 	p := pausing{s, make(chan struct{})}
 	l.pausing = append(l.pausing, p)
-	l.mu.Unlock()
 	l.wake()
+	l.mu.Unlock()
 	<-p.done
 }
 

@@ -3,9 +3,11 @@ package datagram
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -33,6 +35,7 @@ type loop struct {
 	closing []*Socket
 	pausing []pausing
 	quit    bool
+	ended   bool // wakes may be another's descriptor by now
 }
 
 // NewLoops starts n loops, one a core if n is zero. A busy loop keeps its P
@@ -84,8 +87,8 @@ func (ls *Loops) Close() {
 	for _, l := range ls.loops {
 		l.mu.Lock()
 		l.quit = true
-		l.mu.Unlock()
 		l.wake()
+		l.mu.Unlock()
 	}
 	ls.done.Wait()
 }
@@ -112,8 +115,12 @@ func (l *loop) add(s *Socket) error {
 	return nil
 }
 
-// wake ends the loop's wait.
-func (l *loop) wake() { unix.Write(l.wakes, []byte{1, 0, 0, 0, 0, 0, 0, 0}) }
+// wake ends the loop's wait. l.mu is held.
+func (l *loop) wake() {
+	if !l.ended {
+		unix.Write(l.wakes, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+	}
+}
 
 // run serves until quit.
 func (l *loop) run() {
@@ -185,16 +192,12 @@ func (l *loop) serve(fd int32) {
 // another socket than they were for.
 func (l *loop) bury() (quit bool) {
 	l.mu.Lock()
-	quit = l.quit
-	if quit {
-		for _, s := range l.sockets {
-			if s.dead.CompareAndSwap(false, true) {
-				l.closing = append(l.closing, s)
-			}
-		}
-	}
 	closing, paused := l.closing, l.pausing
 	l.closing, l.pausing = nil, nil
+	if quit = l.quit; quit {
+		l.ended = true
+		closing = slices.Collect(maps.Values(l.sockets)) // those of closing included
+	}
 	for _, s := range closing {
 		delete(l.sockets, s.fd)
 	}
@@ -204,6 +207,7 @@ func (l *loop) bury() (quit bool) {
 		close(p.done)
 	}
 	for _, s := range closing {
+		s.dead.Store(true)
 		s.mu.Lock()
 		unix.Close(int(s.fd))
 		s.gone = true

@@ -136,8 +136,8 @@ func (s *Socket) Close() {
 		return
 	}
 	s.loop.mu.Lock()
+	defer s.loop.mu.Unlock()
 	s.loop.closing = append(s.loop.closing, s)
-	s.loop.mu.Unlock()
 	s.loop.wake()
 }
 
