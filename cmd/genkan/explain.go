@@ -35,7 +35,7 @@ type step struct {
 
 // explainCommand is "genkan explain": which rule decides for a client. It asks the function that the daemon asks.
 func explainCommand(io streams) *cobra.Command {
-	var file, tunnel, when, socket, newer string
+	var file, tunnel, when, socket, newer, path string
 	var w way
 	var asJSON, withSteps bool
 	cmd := &cobra.Command{
@@ -73,7 +73,7 @@ Before new rules are put in force, a log shows whom they would meet:
 			if w.client == "" && w.peer == "" {
 				return usagef("too few arguments; write %s SITE-OR-FORWARD CLIENT", cmd.CommandPath())
 			}
-			answer, err := explain(service, w, tunnel, at)
+			answer, err := explainAt(service, path, w, tunnel, at)
 			if err != nil {
 				return err
 			}
@@ -89,6 +89,7 @@ Before new rules are put in force, a log shows whom they would meet:
 	flags.BoolVar(&withSteps, "steps", false, "with --json: every rule that was read, too")
 	flags.StringVar(&socket, "socket", runSocket, "take bans from the running Genkan at this `SOCKET`, where it has the same configuration")
 	flags.StringVar(&newer, "compare", "", "say whose verdict another configuration `FILE` would change, of the clients in the log on standard input")
+	flags.StringVar(&path, "path", "", "of a site with routes: the `PATH` that the client asks for")
 	flags.StringVar(&w.peer, "peer", "", "the `ADDRESS` of the proxy at the socket's other end, where it is not the client")
 	flags.StringArrayVar(&w.via, "via", nil, "a `LINE` that the peer sends: \"X-Forwarded-For: …\" or \"PROXY TCP6 …\"; may be repeated")
 	flags.StringVar(&when, "at", "", "judge as at this `TIME`, for bans that end: 2026-11-22T01:00:00Z, or +10m from now")
@@ -110,6 +111,25 @@ func parseTime(text string) (time.Time, error) {
 		return at, usagef("--at %q: write a time as 2026-11-22T01:00:00Z, or +10m from now", text)
 	}
 	return at, nil
+}
+
+// explainAt judges one client of the part of a service that a path means, where one is given.
+func explainAt(s config.Service, path string, w way, tunnel string, at time.Time) (explanation, error) {
+	if path == "" {
+		return explain(s, w, tunnel, at)
+	}
+	if path[0] != '/' {
+		return explanation{}, usagef("--path %q: write a path that begins with \"/\"", path)
+	}
+	part, route, pos, err := s.At(path)
+	if err != nil {
+		return explanation{Client: cmp.Or(w.client, w.peer), Verdict: "deny", Why: "answered with 400, as of the " + err.Error(), Steps: []step{}}, nil
+	}
+	answer, err := explain(part, w, tunnel, at)
+	if err == nil && route != "" {
+		answer.Steps = append([]step{{route, pos.File, pos.Line, "matches", fmt.Sprintf("the path is %q", path)}}, answer.Steps...)
+	}
+	return answer, err
 }
 
 // explain judges one client.

@@ -26,8 +26,9 @@ type Plan struct {
 	Admin    netip.AddrPort // of the metrics; invalid: nowhere
 	Lists    *list.Files    // the lists that files fill, read and not watched yet
 
-	parts map[string]string    // what Diff compares
-	Named map[string]*acl.List // every list: those of the main file by name, others as "FILE:NAME"
+	parts    map[string]string    // what Diff compares
+	routePos map[string]acl.Pos   // of each route, by its site's name and its path
+	Named    map[string]*acl.List // every list: those of the main file by name, others as "FILE:NAME"
 }
 
 // Options are what a configuration goes on with in a running Genkan. The zero Options suit a look at it.
@@ -77,6 +78,9 @@ func (k *checker) parts(plan *Plan) {
 func (k *checker) placeOf(msg string) acl.Pos {
 	says := func(kind string, name Text) bool { return strings.HasPrefix(msg, fmt.Sprintf("%s %q: ", kind, name.S)) }
 	for _, s := range k.c.Sites {
+		if r := s.routeOf(msg); r != nil {
+			return r.Name.Pos
+		}
 		if says("site", s.Name) {
 			return s.Name.Pos
 		}
@@ -107,6 +111,7 @@ func (k *checker) build() *Plan {
 	envs := k.environments()
 	plan.Named = k.named
 	plan.parts = k.c.parts()
+	plan.routePos = map[string]acl.Pos{}
 	plan.Env = envs[k.c.File]
 	plan.Lists = k.listFiles()
 	var places []place
@@ -115,6 +120,10 @@ func (k *checker) build() *Plan {
 		s := &k.c.Sites[i]
 		out := k.site(s, envs[s.Name.Pos.File])
 		services = append(services, &s.service)
+		for i := range s.Routes {
+			services = append(services, &s.Routes[i].service)
+			plan.routePos[s.Routes[i].Name.S] = s.Routes[i].Name.Pos
+		}
 		plan.Proxy.Sites = append(plan.Proxy.Sites, out)
 		places = append(places, k.places(&s.service, out.Listen, place{service: "site " + quote(out.Name), site: &out})...)
 	}
@@ -154,6 +163,7 @@ func (k *checker) places(s *service, listens []proxy.Listen, like place) []place
 }
 
 func (k *checker) site(s *Site, env acl.Env) proxy.Site {
+	s.noTo = s.answers()
 	out := proxy.Site{
 		Name:         s.Name.S,
 		Listen:       k.listens(&s.service, "site"),
@@ -177,6 +187,8 @@ func (k *checker) site(s *Site, env acl.Env) proxy.Site {
 	if s.Hosts == nil {
 		out.Hosts = []string{s.Name.S}
 	}
+	out.Handling = k.handling(&s.Handling)
+	out.Routes = k.routes(s, env)
 	out.Source, out.Pool = k.source(&s.service)
 	if slices.Contains(out.Announce, "pseudo-ipv4") && out.Source != proxy.SourcePool {
 		out.Pool = "default"

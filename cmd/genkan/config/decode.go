@@ -76,7 +76,7 @@ func (d *decoder) unknown(t *table, e *entry, keys []string) string {
 func (d *decoder) wrong(v *value) {
 	switch {
 	case v.kind == invalid: // it has been reported already
-	case strings.HasPrefix(d.write, "["+d.key): // a table
+	case strings.HasPrefix(d.write, "["+d.key), strings.HasPrefix(d.write, "[["): // a table
 		d.mistake(v.pos, "%s: found %s; write the header %s, and its keys below", d.key, v.found(), d.write)
 	default:
 		d.mistake(v.pos, "%s: found %s; write %s = %s", d.key, v.found(), d.key, d.write)

@@ -7,6 +7,7 @@ import (
 	"genkan/acl"
 	"genkan/acl/forwarded"
 	"genkan/proxy"
+	"genkan/proxy/web"
 )
 
 // A Service is what "genkan explain" asks about: a site or a forward.
@@ -17,6 +18,31 @@ type Service struct {
 	Trust    forwarded.Resolver
 
 	acceptProxy []acl.Prefix
+	routes      web.Routes[*routePlace]
+}
+
+// A routePlace is a route with rules of its own or the site's, and where it is written.
+type routePlace struct {
+	path   string
+	access *acl.Policy // nil: the site's
+	pos    acl.Pos
+}
+
+// At gives the service as its part that a target means, and says which route that is; "" for none. The error is
+// answered with 400 by the daemon.
+func (s Service) At(target string) (part Service, route string, pos acl.Pos, err error) {
+	path, _, err := web.CleanTarget(target)
+	if err != nil || s.routes.Empty() {
+		return s, "", pos, err
+	}
+	r, err := s.routes.Route(path)
+	if err != nil || r == nil {
+		return s, "", pos, err
+	}
+	if r.access != nil {
+		s.Access = r.access
+	}
+	return s, fmt.Sprintf("route %s", r.path), r.pos, nil
 }
 
 // AcceptsProxy reports whether a listener of the service requires a PROXY header from a peer.
@@ -29,13 +55,19 @@ func (p *Plan) Service(name string) (Service, error) {
 	var names []string
 	for _, s := range p.Proxy.Sites {
 		if s.Name == name {
-			return Service{s.Name, s.Access, p.onTunnel(s.Listen), resolver(s.Trust), p.acceptProxy(s.Listen)}, nil
+			found := Service{Name: s.Name, Access: s.Access, OnTunnel: p.onTunnel(s.Listen), Trust: resolver(s.Trust), acceptProxy: p.acceptProxy(s.Listen)}
+			for _, r := range s.Routes {
+				if err := found.routes.Add(r.Path, &routePlace{r.Path, r.Access, p.routePos[s.Name+r.Path]}); err != nil {
+					return Service{}, err
+				}
+			}
+			return found, nil
 		}
 		names = append(names, s.Name)
 	}
 	for _, f := range p.Proxy.Forwards {
 		if f.Name == name {
-			return Service{f.Name, f.Access, p.onTunnel(f.Listen), forwarded.Resolver{}, p.acceptProxy(f.Listen)}, nil
+			return Service{Name: f.Name, Access: f.Access, OnTunnel: p.onTunnel(f.Listen), acceptProxy: p.acceptProxy(f.Listen)}, nil
 		}
 		names = append(names, f.Name)
 	}
@@ -96,6 +128,9 @@ func (p *Plan) Services() []Reach {
 	var all []Reach
 	for _, s := range p.Proxy.Sites {
 		all = append(all, Reach{Name: "site " + quote(s.Name), To: s.To})
+		for _, r := range s.Routes {
+			all = append(all, Reach{Name: "site " + quote(s.Name) + " route " + quote(r.Path), To: r.To})
+		}
 	}
 	for _, f := range p.Proxy.Forwards {
 		all = append(all, Reach{

@@ -67,7 +67,11 @@ func (f *formatter) begin(p *unstable.Parser, n *unstable.Node) int {
 	}
 	it := n.Key()
 	it.Next()
-	return bytes.LastIndexByte(f.src[:it.Node().Raw.Offset], '[')
+	at := bytes.LastIndexByte(f.src[:it.Node().Raw.Offset], '[')
+	if n.Kind == unstable.ArrayTable {
+		at--
+	}
+	return at
 }
 
 // end is behind an expression, its comment on the same line not counted.
@@ -137,6 +141,9 @@ func (f *formatter) header(n *unstable.Node, text string) {
 		f.out.WriteByte('\n')
 	}
 	line := "[" + joinKey(keys) + "]"
+	if n.Kind == unstable.ArrayTable {
+		line = "[" + line + "]"
+	}
 	if _, comment, ok := strings.Cut(text[strings.LastIndexByte(text[:commentAt(text)], ']'):], "#"); ok {
 		line += " # " + strings.TrimSpace(comment)
 	}

@@ -154,7 +154,7 @@ func (k *checker) backends(s *service, what string) []proxy.Backend {
 		}
 		all = append(all, b)
 	}
-	if (!s.hasTo || s.To != nil && len(s.To) == 0) && !k.damaged[s.Name.Pos.File] {
+	if (!s.hasTo || s.To != nil && len(s.To) == 0) && !s.noTo && !k.damaged[s.Name.Pos.File] {
 		k.mistake(s.Name.Pos, "%s %q has no to; write to = \"10.0.0.10:80\", the server behind", what, s.Name.S)
 	}
 	return all

@@ -157,47 +157,8 @@ func (p *parser) take(n *unstable.Node) {
 	case unstable.Table:
 		p.header(keys)
 	case unstable.ArrayTable:
-		p.current = nil
-		name := joinKey(keys)
-		p.r.broken(p.at(p.offset(keys[0])), "[[%s]]: no table here is a list; write [%s], and another name for each", name, name)
+		p.listHeader(keys)
 	}
-}
-
-// header makes the table of a [header] the current one.
-func (p *parser) header(keys []*unstable.Node) {
-	pos := p.at(max(p.offset(keys[0])-1, 0))
-	path := make([]string, len(keys))
-	for i, k := range keys {
-		path[i] = string(k.Data)
-	}
-	if len(path) > 2 && named(path[0]) && isBare(keys[1]) {
-		name := strings.Join(path[1:], ".")
-		p.r.mistake(pos, "[%s.%s]: each dot opens another table; write [%s.%q]", path[0], name, path[0], name)
-		path = []string{path[0], name}
-	}
-	t := p.root
-	for i, key := range path {
-		name := "[" + writeKey(path[:i+1]) + "]"
-		e := t.get(key)
-		if e == nil {
-			e = &entry{key: key, pos: pos, val: &value{kind: inline, pos: pos, table: newTable(pos, name)}}
-			t.add(e)
-		}
-		if e.val.kind != inline || e.val.table.closed {
-			p.r.broken(pos, "%s: %q already has a value at %s; write all of it in one place", name, key, e.pos)
-			p.current = nil
-			return
-		}
-		t = e.val.table
-	}
-	if t.header {
-		p.r.mistake(pos, "%s is written twice, first at %s; put both parts together", t.name, t.pos)
-	}
-	t.header, t.pos = true, pos
-	if first := t.index; len(first) == 0 {
-		t.pos = pos
-	}
-	p.current = t
 }
 
 // keyValue puts one `key = value` into a table, through the tables that a dotted key names.
@@ -283,20 +244,6 @@ func (t *table) called() string {
 		return "the top level"
 	}
 	return t.name
-}
-
-// named reports whether a table's keys are names of the operator's choice.
-func named(table string) bool {
-	switch table {
-	case "site", "forward", "listener", "pool":
-		return true
-	}
-	return false
-}
-
-// isBare reports whether a part of a key was written without quotes.
-func isBare(k *unstable.Node) bool {
-	return int(k.Raw.Length) == len(k.Data)
 }
 
 // writeKey spells a dotted key, with quotes where TOML needs them.

@@ -53,15 +53,27 @@ func keyTable() string {
 			site = append(site, f)
 		}
 	}
+	routes, ownRoute := map[string]bool{}, []field[Route]{}
+	for _, f := range routeFields() {
+		if routes[f.key] = true; f.key == "path" || f.key == "strip" {
+			ownRoute = append(ownRoute, f)
+		}
+	}
+	both, bothRoute := split(both, routes)
+	site, siteRoute := split(site, routes)
 	var forward []field[Forward]
 	for _, f := range forwards {
 		if shared[f.key] {
 			forward = append(forward, f)
 		}
 	}
+	rows(&b, "site, route, forward: ", bothRoute)
 	rows(&b, "site, forward: ", both)
 	rows(&b, "site: ", site)
+	rows(&b, "site, route: ", siteRoute)
+	rows(&b, "route: ", ownRoute)
 	rows(&b, "forward: ", forward)
+	rows(&b, "request_headers, response_headers.", editFields())
 	rows(&b, "check.", checkFields())
 	rows(&b, "backend_tls.", backendTLSFields())
 	rows(&b, "lists, one: ", listFields())
@@ -88,3 +100,15 @@ func code(write string) string {
 }
 
 func escape(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
+
+// split takes the fields out that a route has, too.
+func split[T any](fields []field[T], routes map[string]bool) (rest, shared []field[T]) {
+	for _, f := range fields {
+		if routes[f.key] {
+			shared = append(shared, f)
+		} else {
+			rest = append(rest, f)
+		}
+	}
+	return rest, shared
+}

@@ -10,7 +10,9 @@ type Site struct {
 	TrustHeader  string // which one: "x-forwarded-for" (default) or "forwarded"
 	PseudoHeader Text   // the name of the header that announce = ["pseudo-ipv4"] sets
 	BackendTLS   BackendTLS
-	NoHTTP3      bool // http3 = false: UDP stays closed on the ports that speak TLS
+	Routes       []Route
+	Handling
+	NoHTTP3 bool // http3 = false: UDP stays closed on the ports that speak TLS
 }
 
 // A Forward is [forward.NAME]: one TCP or UDP service, found by its port and perhaps by SNI.
@@ -45,6 +47,8 @@ type service struct {
 	AllowOpenRelay bool // the backend may take every client for the front itself
 
 	hasAccess, hasListen, hasTo bool
+
+	noTo bool // requests are answered without a backend, or by somebody else's
 }
 
 // A Check is check = { … }: a health check by TCP.
@@ -102,7 +106,7 @@ func (d *decoder) rules(v *value) []Text {
 }
 
 func siteFields() []field[Site] {
-	return append(common(func(s *Site) *service { return &s.service }, `["x-forwarded-for"]`), []field[Site]{
+	own := append(common(func(s *Site) *service { return &s.service }, `["x-forwarded-for"]`), []field[Site]{
 		{"hosts", `["www.example.jp", "*.example.jp"]`, "what Host may say: names, *.NAME, or \"default\" for all else; without it the site's own name",
 			func(d *decoder, s *Site, v *value) { s.Hosts = d.texts(v) }},
 		{"backend_tls", `{ ca = "backend.pem" }`, "how a backend with https:// or h2:// in to proves who it is",
@@ -119,6 +123,9 @@ func siteFields() []field[Site] {
 		{"pseudo_header", `"Pseudo-IPv4"`, "the header of announce = [\"pseudo-ipv4\"]; the real address of an IPv6 client is in X-Client-IPv6",
 			func(d *decoder, s *Site, v *value) { s.PseudoHeader = d.text(v) }},
 	}...)
+	own = append(own, handlingFields(func(s *Site) *Handling { return &s.Handling })...)
+	return append(own, field[Site]{"route", `[[site."www.example.jp".route]]`, "a part of the site, found by its path; may be repeated",
+		func(d *decoder, s *Site, v *value) { s.Routes = d.routes(v, s.Name) }})
 }
 
 func forwardFields() []field[Forward] {

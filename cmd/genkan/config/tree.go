@@ -24,6 +24,8 @@ type value struct {
 	text  string   // decoded, for kind text
 	items []*value // for kind array
 	table *table   // for kind inline, and for every [header]
+
+	headers bool // an array whose items were written as [[header]]
 }
 
 // An entry is one key of a table.
