@@ -31,7 +31,7 @@ alike, decides once who may enter, and hands the connection on over plain IPv4.`
 		return usagef("%w; see %q", err, cmd.CommandPath()+" --help")
 	})
 	root.AddCommand(
-		runCommand(io), checkCommand(io), forwardCommand(io), explainCommand(io), formatCommand(io), initCommand(io), doctorCommand(io),
+		runCommand(io), checkCommand(io), forwardCommand(io), explainCommand(io), formatCommand(io), initCommand(io), schemaCommand(io), doctorCommand(io),
 		listCommand(io), whoCommand(io), statusCommand(io), reloadCommand(io), tunnelCommand(io), addressCommand(io), demoCommand(io), versionCommand(io),
 	)
 	return root

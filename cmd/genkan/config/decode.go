@@ -33,10 +33,16 @@ type decoder struct {
 	key   string // the key being read, for errors
 	write string // its example
 	top   []string
+
+	schema *schema // what values may be goes here, and none is read
 }
 
 // decode reads a table into a struct, key by key.
 func decode[T any](d *decoder, t *table, fields []field[T], into *T) {
+	if d.schema != nil {
+		describe(d, fields, into)
+		return
+	}
 	for _, e := range t.entries {
 		i := slices.IndexFunc(fields, func(f field[T]) bool { return f.key == e.key })
 		if i < 0 {
@@ -85,6 +91,9 @@ func (d *decoder) wrong(v *value) {
 
 // text reads one string; empty ones are refused.
 func (d *decoder) text(v *value) Text {
+	if d.says(stringSchema()) {
+		return Text{}
+	}
 	if v.kind != text {
 		d.wrong(v)
 		return Text{}
@@ -98,6 +107,9 @@ func (d *decoder) text(v *value) Text {
 
 // texts reads a string or a list of strings. A list that was written is never nil.
 func (d *decoder) texts(v *value) []Text {
+	if d.says(stringOrListSchema()) {
+		return nil
+	}
 	if v.kind != array {
 		if t := d.text(v); t.Given() {
 			return []Text{t}
@@ -109,6 +121,9 @@ func (d *decoder) texts(v *value) []Text {
 
 // list reads a list of strings.
 func (d *decoder) list(v *value) []Text {
+	if d.says(stringsSchema()) {
+		return nil
+	}
 	if v.kind != array {
 		d.wrong(v)
 		return nil
@@ -124,6 +139,9 @@ func (d *decoder) list(v *value) []Text {
 
 // boolean reads true or false.
 func (d *decoder) boolean(v *value) bool {
+	if d.says(schema{Type: "boolean"}) {
+		return false
+	}
 	if v.kind != boolean {
 		d.wrong(v)
 		return false
@@ -133,6 +151,9 @@ func (d *decoder) boolean(v *value) bool {
 
 // number reads a whole number from low to high.
 func (d *decoder) number(v *value, low, high int64) int {
+	if d.says(schema{Type: "integer", Minimum: &low, Maximum: &high}) {
+		return 0
+	}
 	if v.kind != integer {
 		d.wrong(v)
 		return 0
@@ -147,6 +168,9 @@ func (d *decoder) number(v *value, low, high int64) int {
 
 // choice reads one of some words.
 func (d *decoder) choice(v *value, words ...string) string {
+	if d.says(schema{Type: "string", Enum: words}) {
+		return ""
+	}
 	t := d.text(v)
 	if !t.Given() || slices.Contains(words, t.S) {
 		return t.S
@@ -164,6 +188,9 @@ const longest = 366 * 24 * time.Hour
 
 // duration reads a time such as "90s", "10m", "24h" or "7d", more than nothing.
 func (d *decoder) duration(v *value) time.Duration {
+	if d.says(schema{Type: "string", Pattern: `^[0-9.]+[a-zµ]`}) {
+		return 0
+	}
 	if v.kind == integer {
 		d.mistake(v.pos, "%s: found the number %s; write the unit too: %s = \"%ss\"", d.key, cut(v.raw), d.key, cut(v.raw))
 		return 0
@@ -196,6 +223,10 @@ func parseDuration(s string) (time.Duration, bool) {
 
 // sub reads a table or { } behind a key.
 func sub[T any](d *decoder, v *value, fields []field[T], into *T) bool {
+	if d.schema != nil {
+		describe(d, fields, into)
+		return false
+	}
 	if v.kind != inline {
 		d.wrong(v)
 		return false
@@ -206,6 +237,10 @@ func sub[T any](d *decoder, v *value, fields []field[T], into *T) bool {
 
 // tables reads what stands below a header whose keys are names: [site."NAME"].
 func tables[T any](d *decoder, v *value, each func(name Text, t *table) T) []T {
+	if d.schema != nil {
+		d.says(schema{Type: "object", Rest: d.inner(func() { each(Text{}, nil) })})
+		return nil
+	}
 	if v.kind != inline {
 		d.wrong(v)
 		return nil

@@ -20,6 +20,12 @@ func listFields() []field[List] {
 
 // lists reads [lists], where every key is a name.
 func (d *decoder) lists(v *value) []List {
+	if d.schema != nil {
+		table := d.inner(func() { decode(d, nil, listFields(), new(List)) })
+		entries := d.inner(func() { d.texts(v) })
+		d.says(schema{Type: "object", Rest: &schema{AnyOf: []*schema{table, entries}}})
+		return nil
+	}
 	if v.kind != inline {
 		d.wrong(v)
 		return nil
