@@ -93,7 +93,7 @@ func (b *Batch) receive(fd uintptr) error {
 		b.messages[i].header.Namelen = unix.SizeofSockaddrInet6
 		b.messages[i].header.SetControllen(oobSize)
 	}
-	n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.messages)), batchSize, unix.MSG_DONTWAIT, 0, 0)
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.messages)), batchSize, unix.MSG_DONTWAIT, 0, 0)
 	if errno != 0 {
 		b.n = 1 // it may have changed the first
 		return errno

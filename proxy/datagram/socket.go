@@ -160,6 +160,6 @@ var scratch = sync.Pool{New: func() any { return new(outgoing) }}
 
 // send is sendmmsg(2).
 func send(fd uintptr, messages *[batchSize]message, n int) (int, unix.Errno) {
-	sent, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(messages)), uintptr(n), unix.MSG_DONTWAIT, 0, 0)
+	sent, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(messages)), uintptr(n), unix.MSG_DONTWAIT, 0, 0)
 	return int(sent), errno
 }
