@@ -136,7 +136,7 @@ func (a *arrival) sniff() {
 	case !a.svc.sites.Empty():
 		a.server.web.take(a)
 	default:
-		a.server.log.Info("connection refused", "client", a.client.Addr(), "listener", a.door.endpoint.String(), "cause", "no forward for this name", "sni", hello.Name)
+		a.server.log.Info("connection refused", "client", a.client.Addr(), "listener", a.door.endpoint.String(), "cause", "no forward for this name", "sni", hello.Name, "ech", hello.ECH)
 		a.refuse()
 	}
 }

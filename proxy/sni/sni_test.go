@@ -3,6 +3,8 @@ package sni
 import (
 	"bytes"
 	"context"
+	"crypto/ecdh"
+	"crypto/rand"
 	"crypto/tls"
 	"encoding/binary"
 	"errors"
@@ -74,6 +76,38 @@ func TestParse(t *testing.T) {
 			}
 		}
 	}
+}
+
+// With ECH the name to route by is the public one; the true name is not there.
+func TestParseECH(t *testing.T) {
+	hello := clientHello(t, &tls.Config{ServerName: "secret.example.jp", EncryptedClientHelloConfigList: echConfigs(t, "public.example.jp")})
+	if bytes.Contains(hello, []byte("secret")) {
+		t.Fatal("the true name is in the clear; the test proves nothing")
+	}
+	for _, size := range []int{1 << 14, 100, 1} {
+		if got, err := Parse(fragment(hello, size)); err != nil || got.Name != "public.example.jp" || !got.ECH {
+			t.Errorf("in records of %d: %+v, %v", size, got, err)
+		}
+	}
+}
+
+// echConfigs is an ECHConfigList (RFC 9849 §4) of one configuration with a key
+// that nobody has.
+func echConfigs(t testing.TB, publicName string) []byte {
+	t.Helper()
+	key, err := ecdh.X25519().GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	counted := func(b []byte) []byte { return append(binary.BigEndian.AppendUint16(nil, uint16(len(b))), b...) }
+	contents := slices.Concat(
+		[]byte{7, 0, 0x20}, // config_id, DHKEM(X25519, HKDF-SHA256)
+		counted(key.PublicKey().Bytes()),
+		counted([]byte{0, 1, 0, 1}), // HKDF-SHA256, AES-128-GCM
+		[]byte{32, byte(len(publicName))}, []byte(publicName),
+		counted(nil), // extensions
+	)
+	return counted(slices.Concat([]byte{0xfe, 0x0d}, counted(contents)))
 }
 
 func TestParseRefuses(t *testing.T) {

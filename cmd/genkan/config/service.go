@@ -130,7 +130,7 @@ func siteFields() []field[Site] {
 
 func forwardFields() []field[Forward] {
 	return append(common(func(f *Forward) *service { return &f.service }, `["proxy-v2"]`), []field[Forward]{
-		{"sni", `["mail.example.jp"]`, "takes only TLS connections to these names; *.NAME is possible",
+		{"sni", `["mail.example.jp"]`, "takes only TLS connections to these names (with ECH, the public one); *.NAME is possible; all others go to the listener's forward or sites without sni, else they are reset",
 			func(d *decoder, f *Forward, v *value) { f.SNI = d.texts(v) }},
 		{"protocol", `"smtp"`, "what the bytes are, for sensible defaults, which check shows: \"dns\", \"smtp\", \"imap\", \"pop3\", \"ssh\" or \"ftp\"",
 			func(d *decoder, f *Forward, v *value) {
