@@ -263,6 +263,39 @@ func TestTTLSeen(t *testing.T) {
 	}
 }
 
+// The TTL that the server tells is the one that counts.
+func TestLookupTellsTTL(t *testing.T) {
+	server := startUDPBackend(t, func(conn net.PacketConn, from net.Addr, question []byte) {
+		var m dnsmessage.Message
+		if err := m.Unpack(question); err != nil {
+			t.Error(err)
+			return
+		}
+		m.Response, m.Additionals = true, nil
+		header := func(name string, ttl uint32, kind dnsmessage.Type) dnsmessage.ResourceHeader {
+			return dnsmessage.ResourceHeader{Name: dnsmessage.MustNewName(name), Type: kind, Class: dnsmessage.ClassINET, TTL: ttl}
+		}
+		m.Answers = []dnsmessage.Resource{
+			{Header: header("app.test.", 77, dnsmessage.TypeCNAME), Body: &dnsmessage.CNAMEResource{CNAME: dnsmessage.MustNewName("host.test.")}},
+			{Header: header("host.test.", 300, dnsmessage.TypeA), Body: &dnsmessage.AResource{A: [4]byte{10, 0, 0, 7}}},
+		}
+		answer, err := m.Pack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		conn.WriteTo(answer, from)
+	})
+	dial := func(ctx context.Context, network, _ string) (net.Conn, error) {
+		var dialer net.Dialer
+		return dialer.DialContext(ctx, network, server)
+	}
+	addrs, ttl, err := lookupBy(t.Context(), "app.test.", dial)
+	if err != nil || len(addrs) != 1 || addrs[0].String() != "10.0.0.7" || ttl != 77*time.Second {
+		t.Errorf("%v for %v, %v; want 10.0.0.7 for 77s", addrs, ttl, err)
+	}
+}
+
 // "localhost" is in every hosts file.
 func TestForwardToName(t *testing.T) {
 	to := startBackend(t, echo)

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -72,6 +73,31 @@ func TestForwardSourcePool(t *testing.T) {
 	again := start(t, config)
 	if got := seen(again, "127.0.0.1"); got != four {
 		t.Errorf("after a restart the backend saw %s, before %s", got, four)
+	}
+}
+
+// Checks come from an address that no client has: what a server does to who
+// connects and says nothing (sshd's penalties) hits nobody.
+func TestChecksHaveTheirOwnSource(t *testing.T) {
+	seen := make(chan string, 100)
+	to := startBackend(t, func(conn *net.TCPConn) {
+		seen <- conn.RemoteAddr().(*net.TCPAddr).IP.String()
+		tellPeer(conn)
+	})
+	s := start(t, Config{
+		Pools: []Pool{{Name: "default", Prefix: mustPrefix(t, "127.68.0.0/16")}},
+		Forwards: []Forward{{
+			Name: "ssh", Listen: mustListen(t, "[::1]:0"), To: mustBackend(t, to), Access: acl.AllowAll(), Source: SourcePool,
+			Check: Check{Interval: time.Hour},
+		}},
+	})
+	probe := s.Pool("default").Probe().String()
+	if got := <-seen; got != probe {
+		t.Errorf("the check came from %s, want %s", got, probe)
+	}
+	client, err := io.ReadAll(mustDial(t, s.at(t, "::1")))
+	if err != nil || string(client) != "127.68.0.1" || string(client) == probe {
+		t.Errorf("the client came from %s (%v), want 127.68.0.1", client, err)
 	}
 }
 

@@ -14,12 +14,17 @@ import (
 // servers). The TTL is read from the answers as they pass, since package net
 // does not tell it; it is zero for names of the hosts file.
 func lookupSystem(ctx context.Context, name string) ([]netip.Addr, time.Duration, error) {
+	var dialer net.Dialer
+	return lookupBy(ctx, name, dialer.DialContext)
+}
+
+// lookupBy asks servers that dial connects to.
+func lookupBy(ctx context.Context, name string, dial func(ctx context.Context, network, address string) (net.Conn, error)) ([]netip.Addr, time.Duration, error) {
 	seen := &ttlSeen{}
 	resolver := net.Resolver{
 		PreferGo: true,
 		Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
-			var dialer net.Dialer
-			conn, err := dialer.DialContext(ctx, network, address)
+			conn, err := dial(ctx, network, address)
 			if err != nil {
 				return nil, err
 			}
