@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"genkan/proxy/message"
 	"genkan/proxy/pipe"
 )
 
@@ -53,7 +54,7 @@ type gate struct {
 	limit int64
 	open  atomic.Int64
 	shut  atomic.Bool
-	held  bool            // nobody is let in, by hold; guarded by mu
+	held  int             // how many want that nobody is let in, by hold; guarded by mu
 	full  func(shut bool) // told when the gate shuts and opens, under mu
 
 	mu        sync.Mutex // guards listeners and changes of shut
@@ -84,7 +85,7 @@ func (g *gate) turn(shut bool) {
 	}
 	g.shut.Store(shut)
 	for ln := range g.listeners {
-		if shut || g.held {
+		if shut || g.held > 0 {
 			ln.Pause()
 		} else {
 			ln.Resume()
@@ -97,7 +98,7 @@ func (g *gate) add(ln *pipe.Listener) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.listeners[ln] = true
-	if g.shut.Load() || g.held {
+	if g.shut.Load() || g.held > 0 {
 		ln.Pause()
 	}
 }
@@ -114,6 +115,9 @@ func (s *Server) logFull() func(shut bool) {
 	var last time.Time
 	told := false
 	return func(shut bool) {
+		if shut {
+			s.bites.bite(message.LimitConns)
+		}
 		switch now := time.Now(); {
 		case shut && now.Sub(last) > time.Minute:
 			last, told = now, true

@@ -48,6 +48,7 @@ type Config struct {
 	// StateDir holds what survives a restart (pool.db). Empty: nothing does.
 	StateDir string
 	Timeouts Timeouts
+	Limits   Limits
 	// Log gets one line an event. Nil discards.
 	Log *slog.Logger
 }
@@ -57,11 +58,15 @@ type Timeouts struct {
 	Header   time.Duration // PROXY header, TLS ClientHello, HTTP request header; 5 s
 	Dial     time.Duration // connect to one backend; 5 s
 	Idle     time.Duration // no byte either way on a forward; 1 h, which outlasts a lunch in a shell
-	Lifetime time.Duration // of a forwarded connection; 24 h
+	Lifetime time.Duration // of a forwarded connection, or an HTTP request with its answer; 24 h
 	KeepIdle time.Duration // HTTP connection between two requests; 60 s
 	Request  time.Duration // until the answer to an HTTP request begins; 60 s
-	UDPIdle  time.Duration // no datagram either way in a UDP session; 60 s
-	Drain    time.Duration // what is still open this long after the stop is cut; 30 s
+	// Handshake bounds one of TLS, 10 s. Body is how long content may pause, 30 s,
+	// BodyGrace how long it may be slower than Limits.BodyRate, 10 s, and Write
+	// how long a client may take no more of an answer, 30 s.
+	Handshake, Body, BodyGrace, Write time.Duration
+	UDPIdle                           time.Duration // no datagram either way in a UDP session; 60 s
+	Drain                             time.Duration // what is still open this long after the stop is cut; 30 s
 }
 
 // A Listener says what the sites and forwards on one listener share.

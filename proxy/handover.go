@@ -232,13 +232,17 @@ func (t *tracker) len() int {
 }
 
 // hold lets clients wait in the kernel's queues, whether the gate is open or
-// not.
+// not. Each call with true is taken back by one with false.
 func (g *gate) hold(on bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.held = on
+	if on {
+		g.held++
+	} else {
+		g.held--
+	}
 	for ln := range g.listeners {
-		if on || g.shut.Load() {
+		if g.held > 0 || g.shut.Load() {
 			ln.Pause()
 		} else {
 			ln.Resume()

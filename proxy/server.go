@@ -27,6 +27,7 @@ type Server struct {
 	pipe  *pipe.Engine
 	web   *webEngine
 	stats *counters
+	bites bites
 	deny  *denyLog
 
 	unreachable unreachable
@@ -66,7 +67,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.conns = newTracker()
 	s.gate = &gate{limit: int64(st.maxConns), full: s.logFull(), listeners: map[*pipe.Listener]bool{}}
-	s.web = newWebEngine(s, st.timeouts)
+	s.web = newWebEngine(s, st)
 	s.state.Store(st)
 	return s, nil
 }

@@ -47,6 +47,7 @@ type service struct {
 	tls       bool        // the listener says so
 	hasCert   bool        // one of sites has a certificate
 	tlsConfig *tls.Config // nil: the sites speak no TLS
+	trusted   []*acl.List // proxies that sites believe: they are many clients each
 	quic      bool        // a site with a certificate wants HTTP/3
 	altSvc    string      // what tells of it, "" where there is none
 	http3     bool        // this is its UDP side
@@ -101,6 +102,7 @@ func (s *Server) build(cfg Config) (*state, error) {
 	if st.maxConns <= 0 {
 		st.maxConns = defaultMaxConns()
 	}
+	errs.add("", st.config.Limits.fill(st.maxConns))
 	for _, c := range cfg.Sites {
 		st.addSite(c, s, &errs)
 	}
@@ -177,6 +179,9 @@ func (st *state) addSite(c Site, s *Server, errs *faults) {
 			if svc.forward != nil {
 				errs.add(place, fmt.Errorf("listen %q: forward %q has all of it already", l, svc.forward.Name))
 				return
+			}
+			if one.trust.from != nil {
+				svc.trusted = append(svc.trusted, one.trust.from)
 			}
 			svc.hasCert = svc.hasCert || one.cert != nil
 			svc.quic = svc.quic || one.cert != nil && !c.NoHTTP3
@@ -401,6 +406,10 @@ func (t *Timeouts) fill() error {
 		{&t.Request, time.Minute, "request"},
 		{&t.UDPIdle, time.Minute, "udp_idle"},
 		{&t.Drain, 30 * time.Second, "drain"},
+		{&t.Handshake, 10 * time.Second, "handshake"},
+		{&t.Body, 30 * time.Second, "body"},
+		{&t.BodyGrace, 10 * time.Second, "body_grace"},
+		{&t.Write, 30 * time.Second, "write"},
 	} {
 		if *f.value < 0 {
 			return fmt.Errorf("timeout %q is negative (%s); write how long to wait, or leave it out for %s", f.name, *f.value, f.fallback)

@@ -20,6 +20,7 @@ type Stats struct {
 	Backends []BackendStats
 	Rules    []RuleStats  // by kind, then name, then as written; the default last
 	Pools    []pool.Stats // by name
+	Limits   []LimitStats
 }
 
 // FamilyStats counts client connections of one family.
@@ -106,6 +107,8 @@ func (s *Server) Stats() Stats {
 		Open: int(s.gate.open.Load()),
 		IPv4: s.stats.family(0),
 		IPv6: s.stats.family(1),
+
+		Limits: s.bites.stats(),
 	}
 	add := func(kind, name string, g gateway) {
 		c := g.count

@@ -101,7 +101,7 @@ func (f *forward) startsPlain(port uint16) bool {
 
 // handshake makes the client's connection a TLS one.
 func (fl *flow) handshake(config *tls.Config) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(fl.server.serving, handshakeWithin)
+	ctx, cancel := context.WithTimeout(fl.server.serving, fl.state.timeouts.Handshake)
 	defer cancel()
 	fl.stream.cutWith(cancel)
 	conn := tls.Server(fl.conn, config)

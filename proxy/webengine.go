@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"net/netip"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -16,6 +17,7 @@ import (
 	"genkan/proxy/http2"
 	"genkan/proxy/message"
 	"genkan/proxy/pipe"
+	"genkan/proxy/pressure"
 	"genkan/proxy/sweep"
 )
 
@@ -36,28 +38,34 @@ type webEngine struct {
 	loops []*fiber.Loop // of plain connections; none: they have goroutines
 	next  atomic.Uint32
 
+	crowd    crowd
+	pressure *pressure.Gauge
+
 	mu   sync.Mutex // guards quic
 	quic map[*quicDoor]bool
 }
 
-func newWebEngine(s *Server, t Timeouts) *webEngine {
-	w := &webEngine{server: s, sweeper: sweep.New(), quic: map[*quicDoor]bool{}}
+func newWebEngine(s *Server, st *state) *webEngine {
+	t, l := st.timeouts, st.config.Limits
+	w := &webEngine{
+		server: s, sweeper: sweep.New(), quic: map[*quicDoor]bool{},
+		crowd:    crowd{each: l.ClientConns, open: map[netip.Prefix]int{}},
+		pressure: pressure.New(uint64(l.Memory), s.log),
+	}
 	w.front = http1.NewServer(http1.Config{
-		FirstByte:   2 * t.Header,
-		HeadTimeout: t.Header,
-		IdleTimeout: t.KeepIdle,
-		Sweeper:     w.sweeper,
-		Relay:       w.relay,
-		Preface:     w.preface,
-		Refused:     w.refused,
+		FirstByte: 2 * t.Header, HeadTimeout: t.Header, IdleTimeout: t.KeepIdle, Lifetime: t.Lifetime,
+		BodyIdle: t.Body, BodyGrace: t.BodyGrace, WriteTimeout: t.Write,
+		MaxHead: l.HeaderBytes, MaxFields: l.HeaderFields, BodyRate: int64(l.BodyRate),
+		Sweeper: w.sweeper, Relay: w.relay, Preface: w.preface, Refused: w.refused,
+		Pressure: w.pressure, Bite: s.bites.bite,
 	})
 	w.front2 = http2.NewServer(http2.Config{
-		Relay:       w.relay,
-		FirstByte:   2 * t.Header,
-		HeadTimeout: t.Header,
-		IdleTimeout: t.KeepIdle,
-		Sweeper:     w.sweeper,
-		Refused:     w.refused,
+		FirstByte: 2 * t.Header, HeadTimeout: t.Header, IdleTimeout: t.KeepIdle, Lifetime: t.Lifetime,
+		BodyIdle: t.Body, BodyGrace: t.BodyGrace, WriteTimeout: t.Write,
+		MaxHead: uint32(l.HeaderBytes), MaxFields: l.HeaderFields, BodyRate: int64(l.BodyRate),
+		MaxStreams: uint32(l.Streams), MaxControl: l.ControlFrames, MaxAborts: l.Aborts,
+		Sweeper: w.sweeper, Relay: w.relay, Refused: w.refused,
+		Pressure: w.pressure, Bite: s.bites.bite,
 	})
 	to := http1.TransportConfig{
 		Dial: func(ctx context.Context, to http1.Target) (net.Conn, error) {
@@ -78,6 +86,7 @@ func (w *webEngine) start(ctx context.Context) {
 	ctx, w.stop = context.WithCancel(ctx)
 	w.startLoops()
 	w.done.Go(func() { w.sweeper.Run(ctx) })
+	w.done.Go(func() { w.pressure.Run(ctx, w.relieve()) })
 	w.done.Go(func() {
 		ticker := time.NewTicker(expireEvery)
 		defer ticker.Stop()
@@ -114,17 +123,26 @@ func (w *webEngine) startLoops() {
 
 // take gives an arrival to the engine.
 func (w *webEngine) take(a *arrival) {
+	leave, ok := w.admit(a.svc, a.addr())
+	if !ok {
+		a.refuse()
+		return
+	}
 	one := &stream{client: a.addr()}
 	ended := func() {
+		leave()
 		a.server.conns.remove(one)
 		a.server.gate.leave()
 		w.serving.Done()
 	}
 	if a.svc.tlsConfig == nil && len(w.loops) > 0 {
-		w.serveOnLoop(a, one, ended)
+		if !w.serveOnLoop(a, one, ended) {
+			leave()
+		}
 		return
 	}
 	if !a.take() {
+		leave()
 		return
 	}
 	one.cutWith(func() { reset(a.conn) })
@@ -137,8 +155,9 @@ func (w *webEngine) take(a *arrival) {
 	}()
 }
 
-// serveOnLoop gives a plain connection to one of the loops.
-func (w *webEngine) serveOnLoop(a *arrival, one *stream, ended func()) {
+// serveOnLoop gives a plain connection to one of the loops. It is false where
+// the connection is gone.
+func (w *webEngine) serveOnLoop(a *arrival, one *stream, ended func()) bool {
 	loop := w.loop()
 	var conn *fiber.Conn
 	if raw := a.raw; raw != nil {
@@ -149,7 +168,7 @@ func (w *webEngine) serveOnLoop(a *arrival, one *stream, ended func()) {
 		if conn, err = loop.Take(a.conn); err != nil {
 			w.server.log.Warn("connection refused", "client", a.addr(), "cause", err)
 			a.server.gate.leave()
-			return
+			return false
 		}
 	}
 	c := w.front.NewConn(conn, nil, a.source(), w.handler(a))
@@ -157,6 +176,7 @@ func (w *webEngine) serveOnLoop(a *arrival, one *stream, ended func()) {
 	a.server.conns.add(one)
 	w.serving.Add(1)
 	c.Start(ended)
+	return true
 }
 
 // source is the arrival as package message knows it.
@@ -172,6 +192,7 @@ func (w *webEngine) handler(a *arrival) *exchange.Handler {
 	return &exchange.Handler{
 		Policy: &visit{arrival: a, sites: w}, Underscores: a.state.config.Underscores,
 		Transport: w.transport, HTTP2: w.multiplex, Idle: a.state.timeouts.Idle,
+		Pressure: w.pressure, Bite: w.server.bites.bite,
 	}
 }
 
@@ -269,7 +290,7 @@ func (w *webEngine) relay(client net.Conn, early []byte, backend net.Conn, answe
 	}
 	w.server.pipe.Relay(client, backend, pipe.Options{
 		Head: early,
-		Idle: w.server.state.Load().timeouts.Idle,
+		Idle: w.server.state.Load().timeouts.Idle, Lifetime: w.server.state.Load().timeouts.Lifetime,
 		Done: func(pipe.Result) { close(ended) },
 	})
 	<-ended

@@ -11,6 +11,7 @@ import (
 	"genkan/proxy/certs"
 	"genkan/proxy/http3"
 	"genkan/proxy/message"
+	"genkan/proxy/pressure"
 )
 
 // A quicDoor is a UDP listener whose sites are served over HTTP/3.
@@ -21,15 +22,18 @@ type quicDoor struct {
 
 // serveQUIC serves d until it is closed.
 func (w *webEngine) serveQUIC(d *door) {
-	t := w.server.state.Load().timeouts
+	t, l := w.server.state.Load().timeouts, w.server.state.Load().config.Limits
 	q := &quicDoor{door: d}
 	q.front = http3.NewServer(http3.Config{
 		Accept: func(client, local netip.AddrPort, sni string) (message.Source, message.Handler, bool) {
 			return w.acceptQUIC(d, client, local, sni)
 		},
-		Relay:     w.relay,
-		Idle:      t.KeepIdle,
-		Handshake: handshakeWithin,
+		Enter: func(client netip.AddrPort) (func(), bool) { return w.enterQUIC(d, client) },
+		Idle:  t.KeepIdle, Handshake: t.Handshake, Lifetime: t.Lifetime,
+		BodyIdle: t.Body, BodyGrace: t.BodyGrace, WriteTimeout: t.Write,
+		MaxHead: l.HeaderBytes, MaxFields: l.HeaderFields, BodyRate: int64(l.BodyRate),
+		MaxStreams: int64(l.Streams), MaxUnproven: l.Handshakes,
+		Relay: w.relay, Bite: w.server.bites.bite,
 	})
 	config := certs.Config(func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 		svc := w.server.state.Load().services[d.endpoint]
@@ -61,7 +65,7 @@ func (s *Server) shareQUIC(d *door) {
 		}
 		older = &http3.Older{Tags: p.QUIC.Tags, Pipe: p.File}
 	}
-	d.quic = http3.NewSocket(d.udp, older)
+	d.quic = http3.NewSocket(d.udp, older, s.tunnelIndex(d))
 }
 
 // acceptQUIC tells who a client is now, by the addresses of its connection.
@@ -74,10 +78,53 @@ func (w *webEngine) acceptQUIC(d *door, client, local netip.AddrPort, sni string
 	a.peer = netip.AddrPortFrom(client.Addr().WithZone(""), client.Port())
 	a.client, a.local = a.peer, netip.AddrPortFrom(local.Addr().WithZone(""), local.Port())
 	from := message.Source{
-		Client: acl.Client{Addr: a.addr()}, ClientPort: client.Port(), Local: a.local, TLS: true,
+		Client: acl.Client{Addr: a.addr(), Tunnel: http3.ViaTunnel(client)}, ClientPort: client.Port(), Local: a.local, TLS: true,
 	}
 	from.ServerName, _ = serverName(sni)
 	return from, w.handler(a), true
+}
+
+// enterQUIC gives a connection over HTTP/3 its place among all others.
+func (w *webEngine) enterQUIC(d *door, client netip.AddrPort) (leave func(), ok bool) {
+	s := w.server
+	svc := s.state.Load().services[d.endpoint]
+	if svc == nil || w.pressure.Level() >= pressure.TakeNoOne {
+		return nil, false
+	}
+	if s.gate.shut.Load() {
+		s.bites.bite(message.LimitConns)
+		return nil, false
+	}
+	addr := acl.AddrFrom(client.Addr().WithZone(""))
+	out, ok := w.admit(svc, addr)
+	if !ok {
+		return nil, false
+	}
+	s.stats.accepted[family(addr)].Add(1)
+	s.gate.enter()
+	return func() {
+		out()
+		s.gate.leave()
+	}, true
+}
+
+// tunnelIndex tells whether an interface is the tunnel's, for the packets of
+// d. It is asked for each, so it looks again once a second only. Nil: there is
+// no tunnel for them to come by.
+func (s *Server) tunnelIndex(d *door) func(index int) bool {
+	name := s.state.Load().config.TunnelInterface
+	raw, err := d.udp.SyscallConn()
+	if name == "" || err != nil || !d.endpoint.addr.Addr().Is6() {
+		return nil
+	}
+	tunnel, looked := 0, time.Time{}
+	return func(index int) bool {
+		if now := time.Now(); now.Sub(looked) > time.Second {
+			looked, tunnel = now, 0
+			raw.Control(func(fd uintptr) { tunnel, _ = interfaceIndex(int(fd), name) })
+		}
+		return index != 0 && index == tunnel
+	}
 }
 
 // doors gives the QUIC listeners.

@@ -6,15 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"time"
 
 	"genkan/proxy/certs"
 	"genkan/proxy/fiber"
 	"genkan/proxy/message"
 )
-
-// handshakeWithin bounds a TLS handshake, from the first byte to the last.
-const handshakeWithin = 10 * time.Second
 
 // httpsPort is the port that speaks TLS without being told so.
 const httpsPort = 443
@@ -83,9 +79,12 @@ func serverName(sni string) (string, error) {
 // completed.
 func (w *webEngine) handshake(a *arrival, swap *fiber.Swap, from *message.Source) (*tls.Conn, error) {
 	conn := tls.Server(swap, a.svc.tlsConfig)
-	ctx, cancel := context.WithTimeout(context.Background(), handshakeWithin)
+	ctx, cancel := context.WithTimeout(context.Background(), a.state.timeouts.Handshake)
 	defer cancel()
 	if err := conn.HandshakeContext(ctx); err != nil {
+		if ctx.Err() != nil {
+			w.server.bites.bite(message.LimitHeadTime)
+		}
 		return nil, err
 	}
 	cs := conn.ConnectionState()

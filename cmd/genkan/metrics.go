@@ -53,6 +53,9 @@ func (g gauges) Collect(out chan<- prometheus.Metric) {
 		s.gauge("genkan_ready", "Whether clients of the family can come in.", truth(how == ready), label{"family", family})
 	}
 	s.connections(state.Proxy)
+	for _, l := range state.Proxy.Limits {
+		s.counter("genkan_limit_bites_total", "How often a limit on clients has refused or ended something.", float64(l.Bites), label{"limit", l.Name})
+	}
 	s.services(state.Proxy)
 	s.rules(state.Proxy)
 	s.pools(state.Proxy)

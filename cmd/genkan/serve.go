@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -103,6 +104,7 @@ func (f *front) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	collectBefore(server.MemoryLimit())
 	if err := server.Listen(); err != nil {
 		return err
 	}
@@ -122,6 +124,14 @@ func (f *front) open(ctx context.Context) error {
 	}
 	f.logAdmin()
 	return nil
+}
+
+// collectBefore has garbage collected before the proxy begins to refuse clients for want of memory: so what it counts is
+// in use. Whoever sets GOMEMLIMIT knows better.
+func collectBefore(limit uint64) {
+	if limit > 0 && os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(int64(limit / 10 * 7))
+	}
 }
 
 // proxyConfig is a plan's part for the proxy, with what is known only now.

@@ -16,6 +16,7 @@ import (
 	"genkan/proxy/http1"
 	"genkan/proxy/http2"
 	"genkan/proxy/message"
+	"genkan/proxy/pressure"
 )
 
 // A Policy says what becomes of requests.
@@ -73,6 +74,11 @@ type Handler struct {
 	Transport *http1.Transport
 	// HTTP2 sends to backends that speak HTTP/2. Nil: there are none.
 	HTTP2 *http2.Transport
+	// Pressure says when memory is short: then requests are answered 503. Nil:
+	// it never is.
+	Pressure *pressure.Gauge
+	// Bite is told when that happens. Nil: nobody is.
+	Bite message.Bite
 	// Idle is how long either side of a conversation in gRPC may be silent.
 	Idle time.Duration
 	// Underscores says what becomes of a field like X_Forwarded_For.
@@ -94,6 +100,13 @@ func (h *Handler) Handle(r *message.Request) *message.Response {
 	if !h.clean(&r.Header) {
 		n.decision.Status = 400
 		return own(r, &n.decision)
+	}
+	if h.Pressure.Level() >= pressure.Refuse {
+		h.Bite.Tell(message.LimitMemory)
+		n.decision.Status, n.decision.Header = 503, message.Header{{Name: "Retry-After", Value: "5"}}
+		resp := own(r, &n.decision)
+		resp.Close = true
+		return resp
 	}
 	n.decision = h.Policy.Decide(r)
 	resp := h.forward(r, n)

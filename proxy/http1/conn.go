@@ -10,6 +10,7 @@ import (
 
 	"genkan/proxy/fiber"
 	"genkan/proxy/message"
+	"genkan/proxy/pressure"
 )
 
 // A Conn is one client's connection; Server.NewConn makes it.
@@ -57,6 +58,12 @@ func (c *Conn) Cut() {
 	c.wasCut = true
 	c.guard.Strike()
 	c.req.Abort()
+}
+
+// expire ends an exchange that lasted too long.
+func (c *Conn) expire() {
+	c.s.config.Bite.Tell(message.LimitLifetime)
+	c.Cut()
 }
 
 // drainGrace is how long connections that wait for a request are kept when
@@ -196,18 +203,21 @@ func (c *Conn) startBody() {
 func (c *Conn) exchange(keep bool) bool {
 	c.wire.release()
 	c.guard.Watch(c.req.Body == nil)
+	c.guard.Life(c.s.config.Lifetime)
 	resp := c.h.Handle(&c.req)
 	c.guard.Watch(false)
 	if resp.Upgraded != nil {
+		c.guard.Life(0)
 		return c.upgrade(resp)
 	}
-	if resp.Close || c.s.draining.Load() || c.s.retiring.Load() {
+	if resp.Close || c.s.draining.Load() || c.s.retiring.Load() || c.s.config.Pressure.Level() >= pressure.KeepLess {
 		keep = false
 	}
 	// A client that has not sent all of its body gets no second turn: what
 	// comes next on this connection would be the rest of it.
 	complete := c.body.complete.Load()
 	keep, sent, err := c.respond(resp, keep && complete)
+	c.guard.Life(0)
 	if resp.Release != nil {
 		c.h.Done(&c.req, resp, message.Outcome{Sent: sent, Err: err})
 		resp.Release.Close()
@@ -294,6 +304,12 @@ func (c *Conn) refuse(err error) {
 	default:
 		return
 	}
+	switch e.Status {
+	case 414, 431:
+		c.s.config.Bite.Tell(message.LimitHead)
+	case 408:
+		c.s.config.Bite.Tell(message.LimitHeadTime)
+	}
 	if c.s.config.Refused != nil {
 		c.s.config.Refused(c.req.Source, e.Status, e)
 	}
@@ -317,6 +333,9 @@ func (c *Conn) write(p []byte) error {
 	c.guard.Write(c.s.config.WriteTimeout)
 	_, err := c.conn.Write(p)
 	c.guard.Write(0)
+	if err != nil && isTimeout(err) && c.guard.WriteStruck() && !c.guard.ReadStruck() {
+		c.s.config.Bite.Tell(message.LimitWriteTime) // not Cut, which strikes both sides
+	}
 	return err
 }
 

@@ -101,6 +101,7 @@ func (c *Conn) leaveLoop(keep bool) {
 	}
 	c.guard.Release()
 	guard := c.s.config.Sweeper.Guard(tcp, c.lookForEnd)
+	guard.Over(c.expire)
 	c.mu.Lock()
 	c.init(tcp, guard)
 	if c.swap != nil {

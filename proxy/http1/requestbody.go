@@ -3,6 +3,8 @@ package http1
 import (
 	"errors"
 	"sync/atomic"
+
+	"genkan/proxy/message"
 )
 
 // A requestBody is the body of a client's request. It fails for good once
@@ -20,11 +22,23 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	if idle := b.conn.req.Idle; idle > 0 {
 		b.pace = pace{idle: idle}
 	}
+	failed := b.err != nil
 	n, err := b.body.Read(p)
 	if err != nil {
 		err = b.explain(err)
 	}
+	if err != nil && !failed {
+		b.tell(err)
+	}
 	return n, err
+}
+
+// tell tells of content that came too slowly.
+func (b *requestBody) tell(err error) {
+	var late *RequestError
+	if errors.As(err, &late) && late.Status == 408 {
+		b.conn.s.config.Bite.Tell(message.LimitBodyRate)
+	}
 }
 
 // explain names the reason of a failed Read.
@@ -43,7 +57,9 @@ func (b *requestBody) explain(err error) error {
 // client's faults become a *clientError.
 func (b *requestBody) blame(err error) error {
 	if err == errCut || b.stopped.Load() || b.w.guard.ReadStruck() || !b.w.open() {
-		return &clientError{b.explain(err)}
+		err = b.explain(err)
+		b.tell(err)
+		return &clientError{err}
 	}
 	return err
 }

@@ -9,6 +9,7 @@ import (
 
 	"genkan/proxy/fiber"
 	"genkan/proxy/message"
+	"genkan/proxy/pressure"
 	"genkan/proxy/sweep"
 )
 
@@ -30,6 +31,15 @@ type Config struct {
 	// WriteTimeout bounds each write of at most 32 KiB; 30 s.
 	WriteTimeout time.Duration
 
+	// Lifetime bounds one request with its answer, 24 h; a websocket's life is
+	// Relay's to bound.
+	Lifetime time.Duration
+
+	// Pressure says when memory is short: then connections end after their
+	// answer. Nil: it never is.
+	Pressure *pressure.Gauge
+	// Bite is told when a limit bites. Nil: nobody is.
+	Bite message.Bite
 	// Sweeper strikes late connections. Required; the caller runs it.
 	Sweeper *sweep.Sweeper
 	// Relay moves bytes both ways after a websocket handshake and returns
@@ -63,6 +73,7 @@ func (c Config) withDefaults() Config {
 		{&c.FirstByte, 10 * time.Second}, {&c.HeadTimeout, 5 * time.Second},
 		{&c.IdleTimeout, time.Minute}, {&c.BodyIdle, 30 * time.Second},
 		{&c.BodyGrace, 10 * time.Second}, {&c.WriteTimeout, 30 * time.Second},
+		{&c.Lifetime, 24 * time.Hour},
 	} {
 		if *f.v == 0 {
 			*f.v = f.d
@@ -93,6 +104,7 @@ func NewServer(c Config) *Server {
 func (s *Server) NewConn(nc net.Conn, read []byte, from message.Source, h message.Handler) *Conn {
 	c := &Conn{s: s, h: h}
 	c.init(nc, s.config.Sweeper.Guard(nc, c.lookForEnd))
+	c.guard.Over(c.expire)
 	c.req.Source = from
 	c.body.conn = c
 	if len(read) > 0 {
@@ -131,6 +143,15 @@ func (s *Server) Retire() { s.retiring.Store(true) }
 // request answered.
 func (s *Server) Drain() {
 	s.draining.Store(true)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		c.endIdle()
+	}
+}
+
+// Shed ends the connections that wait for a request, soon.
+func (s *Server) Shed() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.conns {

@@ -6,10 +6,8 @@ import "time"
 // near: browsers send a few dozen control frames a second and cancel a
 // handful of requests.
 const (
-	maxControl    = 1000             // control frames in controlWindow
-	controlWindow = time.Second      //
-	maxAborts     = 200              // aborted streams in abortWindow, where they are
-	abortWindow   = 30 * time.Second // more than half of all
+	controlWindow = time.Second      // of MaxControl
+	abortWindow   = 30 * time.Second // of MaxAborts
 )
 
 // An abuse counts what costs us and brings the client nothing: control
@@ -17,6 +15,8 @@ const (
 // streams that the client resets, or makes us reset (CVE-2023-44487,
 // CVE-2025-8671). It belongs to the goroutine that reads frames.
 type abuse struct {
+	maxControl, maxAborts int
+
 	control      int
 	controlSince time.Time
 	streams      int
@@ -31,7 +31,7 @@ func (a *abuse) noteControl(now time.Time) bool {
 		a.control, a.controlSince = 0, now
 	}
 	a.control++
-	return a.control > maxControl
+	return a.control > a.maxControl
 }
 
 // excuse takes control frames back that answer n data frames of ours: a
@@ -50,5 +50,5 @@ func (a *abuse) noteStream(now time.Time) {
 // answered, and reports whether it was one too many.
 func (a *abuse) noteAbort() bool {
 	a.aborts++
-	return a.aborts > maxAborts && a.aborts*2 > a.streams
+	return a.aborts > a.maxAborts && a.aborts*2 > a.streams
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -16,6 +17,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 
 	"genkan/proxy/message"
+	"genkan/proxy/pressure"
 	"genkan/proxy/sweep"
 )
 
@@ -25,16 +27,17 @@ const maxFrame = 16 << 10
 
 // A Conn is one client's connection; Server.NewConn makes it.
 type Conn struct {
-	s     *Server
-	h     message.Handler
-	from  message.Source
-	conn  net.Conn
-	guard *sweep.Guard
-	br    *bufio.Reader
-	reads *h2.Framer // of Serve's goroutine
-	abuse abuse      // of Serve's goroutine
-	maxID uint32     // of Serve's goroutine: the last stream that was opened
-	began bool       // of Serve's goroutine: the client has sent its settings
+	s      *Server
+	h      message.Handler
+	from   message.Source
+	conn   net.Conn
+	guard  *sweep.Guard
+	br     *bufio.Reader
+	reads  *h2.Framer // of Serve's goroutine
+	abuse  abuse      // of Serve's goroutine
+	maxID  uint32     // of Serve's goroutine: the last stream that was opened
+	began  bool       // of Serve's goroutine: the client has sent its settings
+	inHead bool       // the same: a header block is under way
 
 	wmu    sync.Mutex // guards what writes
 	bw     *bufio.Writer
@@ -60,6 +63,7 @@ type Conn struct {
 func newConn(s *Server, nc net.Conn, read []byte, from message.Source, h message.Handler) *Conn {
 	c := &Conn{
 		s: s, h: h, from: from, conn: nc, guard: s.config.Sweeper.Guard(nc, nil),
+		abuse:   abuse{maxControl: s.config.MaxControl, maxAborts: s.config.MaxAborts},
 		streams: map[uint32]*stream{}, sendWin: 65535, initWin: 65535,
 	}
 	c.br = bufio.NewReaderSize(io.MultiReader(bytes.NewReader(read), nc), 2*maxFrame)
@@ -141,6 +145,8 @@ func (c *Conn) serve() error {
 		f, err := c.reads.ReadFrame()
 		if err == nil {
 			err = c.frame(f)
+		} else if c.inHead && errors.Is(err, os.ErrDeadlineExceeded) {
+			c.s.config.Bite.Tell(message.LimitHeadTime)
 		}
 		if err = c.react(err); err != nil {
 			return err
@@ -197,7 +203,7 @@ func (c *Conn) idle() error {
 	switch {
 	case open > 0:
 		c.guard.Read(0)
-	case c.s.draining.Load():
+	case c.s.draining.Load() || c.maxID > 0 && c.s.config.Pressure.Level() >= pressure.KeepLess:
 		return errDrained
 	default:
 		c.guard.Read(c.s.config.IdleTimeout)
@@ -240,7 +246,7 @@ func (c *Conn) await() error {
 	if length > maxFrame {
 		return fault(h2.ErrCodeFrameSize, "%v frame of %d bytes", kind, length)
 	}
-	if kind == h2.FrameHeaders || kind == h2.FrameContinuation {
+	if c.inHead = kind == h2.FrameHeaders || kind == h2.FrameContinuation; c.inHead {
 		c.guard.Read(c.s.config.HeadTimeout)
 	} else {
 		c.guard.Read(c.s.config.BodyIdle)

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	h2 "golang.org/x/net/http2"
+
+	"genkan/proxy/message"
 )
 
 // frame does what one frame says. Errors are an h2.StreamError, an
@@ -18,8 +20,9 @@ func (c *Conn) frame(f h2.Frame) error {
 	}
 	if c.abuse.noteControl(time.Now()) {
 		c.abuse.excuse(int(c.sentData.Swap(0)))
-		if c.abuse.control > maxControl {
-			return fault(h2.ErrCodeEnhanceYourCalm, "more than %d control frames in %v", maxControl, controlWindow)
+		if c.abuse.control > c.abuse.maxControl {
+			c.s.config.Bite.Tell(message.LimitControl)
+			return fault(h2.ErrCodeEnhanceYourCalm, "more than %d control frames in %v", c.abuse.maxControl, controlWindow)
 		}
 	}
 	switch f := f.(type) {
@@ -138,6 +141,7 @@ func (c *Conn) rst(f *h2.RSTStreamFrame) error {
 
 func (c *Conn) countAbort() error {
 	if c.abuse.noteAbort() {
+		c.s.config.Bite.Tell(message.LimitAborts)
 		return fault(h2.ErrCodeEnhanceYourCalm, "%d of %d streams aborted", c.abuse.aborts, c.abuse.streams)
 	}
 	return nil
@@ -165,7 +169,8 @@ func (c *Conn) resetByClient(id uint32, code h2.ErrCode) error {
 func (c *Conn) data(f *h2.DataFrame) error {
 	id, size := f.StreamID, int64(f.Length)
 	if size == 0 && !f.StreamEnded() && c.abuse.noteControl(time.Now()) {
-		return fault(h2.ErrCodeEnhanceYourCalm, "more than %d empty frames in %v", maxControl, controlWindow)
+		c.s.config.Bite.Tell(message.LimitControl)
+		return fault(h2.ErrCodeEnhanceYourCalm, "more than %d empty frames in %v", c.abuse.maxControl, controlWindow)
 	}
 	c.mu.Lock()
 	st := c.streams[id]

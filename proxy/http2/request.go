@@ -31,6 +31,9 @@ func (c *Conn) headers(f *h2.MetaHeadersFrame) error {
 	if f.HasPriority() && f.Priority.StreamDep == id {
 		return h2.StreamError{StreamID: id, Code: h2.ErrCodeProtocol}
 	}
+	if busy {
+		c.s.config.Bite.Tell(message.LimitStreams)
+	}
 	if busy || c.s.draining.Load() {
 		return h2.StreamError{StreamID: id, Code: h2.ErrCodeRefusedStream}
 	}
@@ -43,7 +46,9 @@ func (c *Conn) headers(f *h2.MetaHeadersFrame) error {
 	case err != nil:
 		return h2.StreamError{StreamID: id, Code: h2.ErrCodeProtocol}
 	}
-	st.refuse = status
+	if st.refuse = status; status == 414 || status == 431 {
+		c.s.config.Bite.Tell(message.LimitHead)
+	}
 	return nil
 }
 
@@ -51,6 +56,7 @@ func (c *Conn) headers(f *h2.MetaHeadersFrame) error {
 // ends the connection: a few bytes that expand to megabytes are an attack
 // (CVE-2016-6581), and who is not attacking would send the same fields again.
 func (c *Conn) tooLarge(id uint32, first bool) error {
+	c.s.config.Bite.Tell(message.LimitHead)
 	tooLarge := fault(h2.ErrCodeEnhanceYourCalm, "fields of more than %d bytes", c.s.config.MaxHead)
 	if !first || id%2 == 0 || id <= c.maxID {
 		return tooLarge

@@ -1,6 +1,7 @@
 package http2
 
 import (
+	"errors"
 	"io"
 	"strconv"
 	"strings"
@@ -18,8 +19,11 @@ func (st *stream) handle() {
 		st.finish(st.send(&message.Response{Status: st.refuse, Length: -1}, new(int64)))
 		return
 	}
+	life := time.AfterFunc(st.c.s.config.Lifetime, st.expire)
+	defer life.Stop()
 	resp := st.c.h.Handle(&st.req)
 	if st.key != "" && st.key.Takes(resp) {
+		life.Stop()
 		st.upgrade(resp)
 		return
 	}
@@ -31,6 +35,14 @@ func (st *stream) handle() {
 	}
 	st.finish(err)
 }
+
+// expire ends an exchange that lasted too long.
+func (st *stream) expire() {
+	st.c.s.config.Bite.Tell(message.LimitLifetime)
+	st.fail(errLifetime)
+}
+
+var errLifetime = errors.New("the exchange lasted too long")
 
 // finish ends the stream after its answer: with a reset where the answer is
 // not whole, or where the client still sends.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"genkan/proxy/message"
+	"genkan/proxy/pressure"
 	"genkan/proxy/sweep"
 )
 
@@ -34,6 +35,20 @@ type Config struct {
 
 	// Sweeper strikes late connections. Required; the caller runs it.
 	Sweeper *sweep.Sweeper
+	// Lifetime bounds one request with its answer; 24 h. A websocket's life is
+	// Relay's to bound.
+	Lifetime time.Duration
+	// MaxControl bounds the frames a second that bring neither a request nor
+	// content, nor answer content of ours; 1000. MaxAborts bounds the requests
+	// that a client gives up within 30 s, where they are more than half of
+	// all; 200.
+	MaxControl, MaxAborts int
+
+	// Pressure says when memory is short: then connections end once they have
+	// no request. Nil: it never is.
+	Pressure *pressure.Gauge
+	// Bite is told when a limit bites. Nil: nobody is.
+	Bite message.Bite
 	// Relay moves bytes both ways after a websocket handshake and returns
 	// when both are done with; early is what each side has sent already. Nil:
 	// websocket is not served.
@@ -51,6 +66,7 @@ func (c Config) withDefaults() Config {
 		{&c.FirstByte, 10 * time.Second}, {&c.HeadTimeout, 5 * time.Second},
 		{&c.IdleTimeout, time.Minute}, {&c.BodyIdle, 30 * time.Second},
 		{&c.BodyGrace, 10 * time.Second}, {&c.WriteTimeout, 30 * time.Second},
+		{&c.Lifetime, 24 * time.Hour},
 	} {
 		if *f.v == 0 {
 			*f.v = f.d
@@ -67,11 +83,13 @@ func (c Config) withDefaults() Config {
 			*f.v = f.d
 		}
 	}
-	if c.MaxFields == 0 {
-		c.MaxFields = 200
-	}
-	if c.MaxLine == 0 {
-		c.MaxLine = 8 << 10
+	for _, f := range []struct {
+		v *int
+		d int
+	}{{&c.MaxFields, 200}, {&c.MaxLine, 8 << 10}, {&c.MaxControl, 1000}, {&c.MaxAborts, 200}} {
+		if *f.v == 0 {
+			*f.v = f.d
+		}
 	}
 	if c.BodyRate == 0 {
 		c.BodyRate = 64

@@ -204,6 +204,7 @@ func (st *stream) wait() error {
 		st.waited += time.Since(began)
 		return nil
 	case <-t.C:
+		st.c.s.config.Bite.Tell(message.LimitBodyRate)
 		return &http1.RequestError{Status: 408, Msg: "content not complete in time"}
 	}
 }
@@ -257,6 +258,7 @@ func (st *stream) reserve(n int) (int, error) {
 		select {
 		case <-st.window:
 		case <-t.C:
+			c.s.config.Bite.Tell(message.LimitWriteTime)
 			return 0, os.ErrDeadlineExceeded
 		}
 	}

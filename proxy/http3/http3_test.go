@@ -56,7 +56,7 @@ func startFront(t *testing.T, backend string, edit func(*http3.Config)) *front {
 // startFrontOn is startFront with a socket that older may share.
 func startFrontOn(t *testing.T, udp *net.UDPConn, older *http3.Older, backend string, edit func(*http3.Config)) *front {
 	t.Helper()
-	f := &front{udp: udp, socket: http3.NewSocket(udp, older)}
+	f := &front{udp: udp, socket: http3.NewSocket(udp, older, nil)}
 	handlers := make(chan message.Handler, 1)
 	// The TCP side only gives us its handler.
 	tcp := webtest.StartFront(t, backend, sweep.New(), func(c net.Conn, _ message.Source, h message.Handler) {

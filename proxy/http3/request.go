@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -28,6 +29,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	status, err := ex.parse(r)
 	switch {
 	case status != 0:
+		if status == http.StatusRequestURITooLong || status == http.StatusRequestHeaderFieldsTooLarge {
+			s.config.Bite.Tell(message.LimitHead)
+		}
 		w.WriteHeader(status)
 		return
 	case err != nil:
@@ -69,6 +73,8 @@ type exchange struct {
 
 	answering sync.Mutex // guards w while 100 may come from another goroutine, and answered
 	answered  bool       // the final answer has begun
+
+	over atomic.Bool // the exchange lasted too long
 
 	mu       sync.Mutex // guards what follows
 	complete bool
@@ -209,6 +215,7 @@ func (ex *exchange) read(p []byte) (int, error) {
 		ex.mu.Unlock()
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
+		ex.s.config.Bite.Tell(message.LimitBodyRate)
 		err = &http1.RequestError{Status: 408, Msg: "content not complete in time"}
 	}
 	if n > 0 && err == io.EOF {

@@ -29,11 +29,14 @@ func (ex *exchange) inform(status int, h message.Header) {
 
 // answer has the request answered and reports whether the answer is whole.
 func (ex *exchange) answer(conn *quic.Conn, h message.Handler) bool {
+	life := time.AfterFunc(ex.s.config.Lifetime, ex.expire)
+	defer life.Stop()
 	resp := h.Handle(&ex.req)
 	ex.answering.Lock()
 	ex.answered = true
 	ex.answering.Unlock()
 	if ex.key != "" && ex.key.Takes(resp) {
+		life.Stop()
 		ex.upgrade(conn, h, resp)
 		return true
 	}
@@ -98,6 +101,20 @@ func (ex *exchange) send(resp *message.Response) (sent int64, err error) {
 	}
 }
 
+// expire ends an exchange that lasted too long.
+func (ex *exchange) expire() {
+	ex.s.config.Bite.Tell(message.LimitLifetime)
+	ex.over.Store(true)
+	ex.req.Abort()
+	ex.deadline()
+	ex.Stop()
+}
+
+// deadline bounds the next write.
 func (ex *exchange) deadline() {
+	if ex.over.Load() {
+		ex.control.SetWriteDeadline(time.Unix(1, 0))
+		return
+	}
 	ex.control.SetWriteDeadline(time.Now().Add(ex.s.config.WriteTimeout))
 }

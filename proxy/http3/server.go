@@ -3,7 +3,7 @@
 // http1 and http2.
 //
 //	server := http3.NewServer(http3.Config{Accept: accept})
-//	err := server.Serve(http3.NewSocket(udpConn, nil), tlsConfig) // until Close
+//	err := server.Serve(http3.NewSocket(udpConn, nil, nil), tlsConfig) // until Close
 //
 // Packets begin at 1200 bytes, as the path may be a tunnel of 1280 (quic-go's
 // default needs 1328 over IPv6), and there is no 0-RTT: a request in it could
@@ -55,6 +55,14 @@ type Config struct {
 	BodyRate  int64
 	// WriteTimeout bounds each write of at most 16 KiB; 30 s.
 	WriteTimeout time.Duration
+	// Lifetime bounds one request with its answer; 24 h. A websocket's life is
+	// Relay's to bound.
+	Lifetime time.Duration
+	// Enter lets a connection in: leave is called when it has ended. Nil: all
+	// may come in.
+	Enter func(client netip.AddrPort) (leave func(), ok bool)
+	// Bite is told when a limit bites. Nil: nobody is.
+	Bite message.Bite
 	// MaxUnproven is how many handshakes a second are answered before the
 	// others have to prove their address by a Retry first; 100.
 	MaxUnproven int
@@ -67,6 +75,7 @@ func (c Config) withDefaults() Config {
 	}{
 		{&c.Idle, time.Minute}, {&c.Handshake, 10 * time.Second}, {&c.BodyIdle, 30 * time.Second},
 		{&c.BodyGrace, 10 * time.Second}, {&c.WriteTimeout, 30 * time.Second},
+		{&c.Lifetime, 24 * time.Hour},
 	} {
 		if *f.v == 0 {
 			*f.v = f.d
@@ -152,14 +161,26 @@ func (s *Server) Serve(socket *Socket, config *tls.Config) error {
 	}
 }
 
-// refused is the error code of a connection that may not enter.
-const refused = quic.ApplicationErrorCode(quichttp.ErrCodeRequestRejected)
+// Error codes of a connection that may not enter, and of one for which there
+// is no room now.
+const (
+	refused = quic.ApplicationErrorCode(quichttp.ErrCodeRequestRejected)
+	busy    = quic.ApplicationErrorCode(quichttp.ErrCodeExcessiveLoad)
+)
 
 // serveConn answers the requests of one connection.
 func (s *Server) serveConn(c *quic.Conn) {
 	if _, _, ok := s.accept(c); !ok {
 		c.CloseWithError(refused, "")
 		return
+	}
+	if s.config.Enter != nil {
+		leave, ok := s.config.Enter(addrPort(c.RemoteAddr()))
+		if !ok {
+			c.CloseWithError(busy, "")
+			return
+		}
+		defer leave()
 	}
 	s.mu.Lock()
 	s.conns[c] = struct{}{}
@@ -195,7 +216,11 @@ func (s *Server) mustProve(net.Addr) bool {
 	if s.second.Swap(now) != now {
 		s.unproven.Store(0)
 	}
-	return s.unproven.Add(1) > int64(s.config.MaxUnproven)
+	if s.unproven.Add(1) <= int64(s.config.MaxUnproven) {
+		return false
+	}
+	s.config.Bite.Tell(message.LimitHandshakes)
+	return true
 }
 
 // Drain asks every client to end after its present requests, and waits for

@@ -27,6 +27,7 @@ type Socket struct {
 	*net.UDPConn
 	tag   Tag
 	older *Older // nil: there is no older process
+	via   func(index int) bool
 	reads *ipv4.PacketConn
 
 	mu       sync.Mutex    // guards what follows
@@ -49,9 +50,10 @@ type Older struct {
 // program: a process has to find the Tag in the IDs of another.
 const idLen = 12
 
-// NewSocket makes a Socket of conn, which it takes over, as older.
-func NewSocket(conn *net.UDPConn, older *Older) *Socket {
-	s := &Socket{UDPConn: conn, older: older, reads: ipv4.NewPacketConn(conn), changed: make(chan struct{})}
+// NewSocket makes a Socket of conn, which it takes over, as older. via tells
+// whether an interface is the tunnel; see ViaTunnel. Nil: none is.
+func NewSocket(conn *net.UDPConn, older *Older, via func(index int) bool) *Socket {
+	s := &Socket{UDPConn: conn, older: older, via: via, reads: ipv4.NewPacketConn(conn), changed: make(chan struct{})}
 	_, _ = rand.Read(s.tag[:]) // crypto/rand does not fail
 	return s
 }
@@ -177,6 +179,7 @@ func (s *Socket) ReadBatch(ms []ipv4.Message, flags int) (int, error) {
 		case s.from() != from && n == 0: // handed over, or taken back
 		case err == nil && n == 0: // all were the older process's
 		default:
+			s.mark(ms[:max(n, 0)])
 			return n, err
 		}
 	}

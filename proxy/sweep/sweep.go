@@ -72,6 +72,9 @@ func (s *Sweeper) sweep() {
 		if strike(&g.write, now) {
 			g.conn.SetWriteDeadline(past)
 		}
+		if strike(&g.life, now) {
+			g.over()
+		}
 		if since := g.since.Load(); since > 0 && now-since > int64(Tick) {
 			g.look()
 		}
@@ -94,7 +97,9 @@ type Guard struct {
 	conn        net.Conn
 	read, write atomic.Int64 // ns since s.start; 0: none
 	since       atomic.Int64 // of Watch, ns since s.start; 0: not watched
+	life        atomic.Int64 // the same, of Life
 	look        func()
+	over        func() // of Over
 	next, prev  *Guard
 }
 
@@ -124,6 +129,14 @@ func (g *Guard) Read(d time.Duration) { g.set(&g.read, d) }
 
 // Write sets how long writing may take from now on; 0 is no bound.
 func (g *Guard) Write(d time.Duration) { g.set(&g.write, d) }
+
+// Over sets what is called where Life is over, before Life is called: it must
+// not block.
+func (g *Guard) Over(f func()) { g.over = f }
+
+// Life sets how long it may be from now on until Life is called again; 0 is no
+// bound.
+func (g *Guard) Life(d time.Duration) { g.set(&g.life, d) }
 
 // Watch has look called at every tick until Watch(false), but not within the
 // first: most waits are over before.
@@ -163,6 +176,9 @@ func (g *Guard) StrikeRead() {
 
 // ReadStruck reports whether the reading side was late, or struck.
 func (g *Guard) ReadStruck() bool { return g.read.Load() == fired }
+
+// WriteStruck reports whether the writing side was late, or struck.
+func (g *Guard) WriteStruck() bool { return g.write.Load() == fired }
 
 // Revive takes a struck reading side back into use, to listen for a little
 // longer to somebody whose bytes are not wanted any more.

@@ -345,7 +345,7 @@ func (k *checker) pools() []proxy.Pool {
 }
 
 func (k *checker) proxyConfig() proxy.Config {
-	out := proxy.Config{MaxConns: k.c.MaxConns, StateDir: k.c.StateDir.S, Timeouts: proxy.Timeouts(k.c.Timeouts)}
+	out := proxy.Config{MaxConns: k.c.MaxConns, StateDir: k.c.StateDir.S, Timeouts: proxy.Timeouts(k.c.Timeouts), Limits: proxy.Limits(k.c.Limits)}
 	switch k.c.Underscores {
 	case "reject":
 		out.Underscores = message.RejectAliases

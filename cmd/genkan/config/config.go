@@ -16,6 +16,7 @@ type Config struct {
 	MaxConns    int      // client connections at once; 0: 65536
 	StateDir    Text     // what survives a restart; not given: /var/lib/genkan
 	Timeouts    Timeouts
+	Limits      Limits
 	Tunnel      *Tunnel // nil: there is none
 	Admin       *Admin  // nil: nowhere
 	Lists       []List
@@ -78,6 +79,8 @@ func fields() []field[Config] {
 			func(d *decoder, c *Config, v *value) { c.StateDir = d.text(v) }},
 		{"timeouts", `[timeouts]`, "the bounds of every wait",
 			func(d *decoder, c *Config, v *value) { sub(d, v, timeoutFields(), &c.Timeouts) }},
+		{"limits", `[limits]`, "what HTTP clients may do, and what all may use; a restart changes them",
+			func(d *decoder, c *Config, v *value) { sub(d, v, limitFields(), &c.Limits) }},
 		{"tunnel", `[tunnel]`, "the 6rd tunnel; leave it out where the host already has IPv6",
 			func(d *decoder, c *Config, v *value) {
 				c.Tunnel = &Tunnel{Pos: v.pos}

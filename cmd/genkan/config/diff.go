@@ -11,6 +11,7 @@ func (c *Config) parts() map[string]string {
 	all := map[string]string{
 		"what stands above the first header": fmt.Sprint(c.Embedded, spellPrefixes(c.NAT64), spellPrefixes(c.Backends), c.MaxConns, c.StateDir, c.ByPort, c.Underscores),
 		"[timeouts]":                         fmt.Sprint(c.Timeouts),
+		"[limits]":                           fmt.Sprint(c.Limits),
 	}
 	if c.Admin != nil {
 		all["[admin]"] = c.Admin.Listen.S

@@ -120,7 +120,8 @@ func poolFields() []field[Pool] {
 
 // Timeouts is [timeouts]: the bounds of every wait. Zero is the default of each.
 type Timeouts struct {
-	Header, Dial, Idle, Lifetime, KeepIdle, Request, UDPIdle, Drain time.Duration
+	Header, Dial, Idle, Lifetime, KeepIdle, Request   time.Duration
+	Handshake, Body, BodyGrace, Write, UDPIdle, Drain time.Duration
 }
 
 func timeoutFields() []field[Timeouts] {
@@ -128,9 +129,13 @@ func timeoutFields() []field[Timeouts] {
 		{"header", `"5s"`, "PROXY header, TLS ClientHello, HTTP request header", func(d *decoder, t *Timeouts, v *value) { t.Header = d.duration(v) }},
 		{"dial", `"5s"`, "to connect to one backend", func(d *decoder, t *Timeouts, v *value) { t.Dial = d.duration(v) }},
 		{"idle", `"1h"`, "no byte either way on a forward", func(d *decoder, t *Timeouts, v *value) { t.Idle = d.duration(v) }},
-		{"lifetime", `"24h"`, "of a forwarded connection", func(d *decoder, t *Timeouts, v *value) { t.Lifetime = d.duration(v) }},
+		{"lifetime", `"24h"`, "of a forwarded connection, or of an HTTP request with its answer", func(d *decoder, t *Timeouts, v *value) { t.Lifetime = d.duration(v) }},
 		{"keep_idle", `"60s"`, "an HTTP connection between two requests", func(d *decoder, t *Timeouts, v *value) { t.KeepIdle = d.duration(v) }},
 		{"request", `"60s"`, "until a backend's answer to an HTTP request begins", func(d *decoder, t *Timeouts, v *value) { t.Request = d.duration(v) }},
+		{"handshake", `"10s"`, "a TLS handshake", func(d *decoder, t *Timeouts, v *value) { t.Handshake = d.duration(v) }},
+		{"body", `"30s"`, "until the next bytes of a request's content", func(d *decoder, t *Timeouts, v *value) { t.Body = d.duration(v) }},
+		{"body_grace", `"10s"`, "how long a request's content may be slower than limits.body_rate", func(d *decoder, t *Timeouts, v *value) { t.BodyGrace = d.duration(v) }},
+		{"write", `"30s"`, "how long an HTTP client may take nothing of its answer", func(d *decoder, t *Timeouts, v *value) { t.Write = d.duration(v) }},
 		{"udp_idle", `"60s"`, "no datagram either way in a UDP session", func(d *decoder, t *Timeouts, v *value) { t.UDPIdle = d.duration(v) }},
 		{"drain", `"30s"`, "what is still open this long after the stop is cut", func(d *decoder, t *Timeouts, v *value) { t.Drain = d.duration(v) }},
 	}

@@ -81,6 +81,7 @@ func keyTable() string {
 	rows(&b, "listener: ", listenerFields())
 	rows(&b, "pool: ", poolFields())
 	rows(&b, "timeouts.", timeoutFields())
+	rows(&b, "limits.", limitFields())
 	return b.String()
 }
 
