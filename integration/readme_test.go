@@ -48,6 +48,7 @@ func TestReadme(t *testing.T) {
 			continue
 		case "toml":
 			mustWrite(t, filepath.Join(dir, "genkan.toml"), b.text)
+			mustWrite(t, filepath.Join(dir, "update.key"), "hmac-sha256:genkan:c2VjcmV0\n")
 			checkSession(t, dir, "$ genkan check -c genkan.toml >/dev/null\n")
 		case "console":
 			checkSession(t, dir, b.text)

@@ -55,6 +55,11 @@ type Config struct {
 	// are accepted from all. A relay lists the other relays of its domain.
 	Relays []netip.Addr
 
+	// DHCP says that Prefix, IPv4MaskLen and Relays are those that the provider
+	// gives by DHCPv4, option 212 (RFC 5969 §7.1.1), and are followed when they
+	// change. They must not be set then. Only for Kind6RD and RoleEdge.
+	DHCP bool
+
 	// Remote is the IPv4 address of the other end. Only for Kind6in4.
 	Remote netip.Addr
 	// Address is our IPv6 address with the length of the link's prefix. Only
@@ -181,6 +186,15 @@ func (c Config) validateKind() (errs []error) {
 	bad := func(format string, a ...any) { errs = append(errs, fmt.Errorf("tunnel: "+format, a...)) }
 	switch c.Kind {
 	case Kind6RD:
+		if c.DHCP {
+			if c.Prefix.IsValid() || c.IPv4MaskLen != 0 || len(c.Relays) > 0 {
+				bad("dhcp = true finds prefix, ipv4_mask_len and relays; leave those out, or dhcp")
+			}
+			if c.Role == RoleRelay {
+				bad("role %q has no dhcp; write prefix and local", c.Role)
+			}
+			break
+		}
 		if len(c.Relays) == 0 && c.Role == RoleEdge {
 			bad("no relays; write the provider's border relay, such as relays = [\"192.0.2.1\"]")
 		}
@@ -188,6 +202,9 @@ func (c Config) validateKind() (errs []error) {
 			errs = append(errs, fmt.Errorf("tunnel: %w", err))
 		}
 	case Kind6in4:
+		if c.DHCP {
+			bad("kind %q has no dhcp; leave it out", c.Kind)
+		}
 		if c.Role == RoleRelay {
 			bad("kind %q has no relay role", c.Kind)
 		}

@@ -38,7 +38,10 @@ func Plan(ctx context.Context, cfg Config) ([]string, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	cfg = cfg.withDefaults()
+	cfg, err := Leased(ctx, cfg.withDefaults())
+	if err != nil {
+		return nil, err
+	}
 	s, err := cfg.survey(ctx)
 	if err != nil {
 		return nil, err

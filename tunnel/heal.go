@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -46,23 +47,50 @@ func (t *Tunnel) Serve(ctx context.Context) error {
 	}
 	for ctx.Err() == nil {
 		err := t.serveUntilBroken(ctx, events)
+		var w *wish
+		if errors.As(err, &w) {
+			if err = t.reconfigure(ctx, w); err == nil {
+				continue
+			}
+		}
 		if ctx.Err() != nil {
 			return err
 		}
-		t.cfg.Log.Warn("tunnel: to be made again", "interface", t.cfg.Interface, "cause", err)
-		said := ""
-		for wait := settle; ctx.Err() == nil; wait = min(2*wait, patrol) {
-			if err = t.rebuild(ctx); err == nil {
-				break
-			}
-			if err.Error() != said { // once, not every two seconds of a long night
-				said = err.Error()
-				t.cfg.Log.Error("tunnel: could not be made again, tries on", "interface", t.cfg.Interface, "err", err)
-			}
-			pause(ctx, wait)
-		}
+		t.logger().Warn("tunnel: to be made again", "cause", err)
+		t.remake(ctx)
 	}
 	return nil
+}
+
+// remake tries until the tunnel stands again, or ctx ends. Another
+// configuration may be what it takes.
+func (t *Tunnel) remake(ctx context.Context) {
+	said := ""
+	for wait := settle; ctx.Err() == nil; wait = min(2*wait, patrol) {
+		err := t.rebuild(ctx)
+		if err == nil {
+			return
+		}
+		if err.Error() != said { // once, not every two seconds of a long night
+			said = err.Error()
+			t.logger().Error("tunnel: could not be made again, tries on", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		case w := <-t.wishes:
+			if t.reconfigure(ctx, w) == nil {
+				return
+			}
+		}
+	}
+}
+
+// logger is the log of the configuration in use, with the interface's name.
+func (t *Tunnel) logger() *slog.Logger {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.cfg.Log.With("interface", t.cfg.Interface)
 }
 
 // serveUntilBroken runs the datapath until ctx ends, it fails, or what stands
@@ -74,14 +102,17 @@ func (t *Tunnel) serveUntilBroken(ctx context.Context, events <-chan struct{}) e
 	dp := t.dp
 	t.mu.Unlock()
 	go func() { served <- dp.serve(ctx) }()
-	trouble := make(chan error, 1)
-	var watcher sync.WaitGroup
-	watcher.Go(func() {
-		if err := t.watchRelay(ctx); err != nil {
-			trouble <- err
-		}
-	})
-	defer watcher.Wait()
+	watches := []func(context.Context) error{t.watchRelay, t.watchLease}
+	trouble := make(chan error, len(watches))
+	var watchers sync.WaitGroup
+	for _, watch := range watches {
+		watchers.Go(func() {
+			if err := watch(ctx); err != nil {
+				trouble <- err
+			}
+		})
+	}
+	defer watchers.Wait()
 	defer cancel()
 	tick := time.NewTicker(patrol)
 	defer tick.Stop()
@@ -95,6 +126,10 @@ func (t *Tunnel) serveUntilBroken(ctx context.Context, events <-chan struct{}) e
 		case err := <-trouble:
 			cancel()
 			return errors.Join(err, <-served)
+		case w := <-t.wishes:
+			cancel()
+			<-served
+			return w
 		}
 		if err := t.broken(); err != nil && ctx.Err() == nil {
 			cancel()
@@ -116,7 +151,7 @@ func (t *Tunnel) broken() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.ns.do(func() error {
-		if now, err := t.cfg.find(); err == nil && !now.same(t.site.place) {
+		if now, err := t.site.cfg.find(); err == nil && !now.same(t.site.place) {
 			return fmt.Errorf("IPv4 address %s by %s, was %s by %s", now.Local, now.Uplink, t.site.place.Local, t.site.place.Uplink)
 		} // else no IPv4 for now: what stands may stand
 		for i := range t.state.Steps {
@@ -154,7 +189,7 @@ func (t *Tunnel) rebuild(ctx context.Context) error {
 				t.past[reason] += n
 			}
 		}
-		was := t.site.place
+		was, before := t.site.place, t.site.cfg
 		if link := (step{Op: opLink, Link: t.cfg.Interface}); !link.stands() && t.dp != nil {
 			// What is left of it is of no use any more.
 			_ = t.dp.close(false)
@@ -162,7 +197,7 @@ func (t *Tunnel) rebuild(ctx context.Context) error {
 			t.dp = nil
 			t.remade++
 		}
-		s, err := t.cfg.survey(ctx)
+		s, err := t.look(ctx)
 		if err == nil {
 			err = t.build(s)
 		}
@@ -172,7 +207,7 @@ func (t *Tunnel) rebuild(ctx context.Context) error {
 		p := t.site.place
 		t.cfg.Log.Info("tunnel: made again", "interface", t.cfg.Interface, "datapath", t.name,
 			"local", p.Local, "address", p.Address, "delegated", p.Delegated)
-		if p.Address != was.Address || p.Local != was.Local {
+		if p.Address != was.Address || p.Local != was.Local || !t.site.cfg.sameDomain(before) {
 			t.announce(Change{Local: p.Local, Delegated: p.Delegated, Address: p.Address})
 		}
 		return nil

@@ -31,7 +31,10 @@ func Probe(ctx context.Context, cfg Config) ([]ProbeResult, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	cfg = cfg.withDefaults()
+	cfg, err := Leased(ctx, cfg.withDefaults())
+	if err != nil {
+		return nil, err
+	}
 	p, err := cfg.find()
 	if err != nil {
 		return nil, err

@@ -66,13 +66,12 @@ func (c Config) chooseRelay(ctx context.Context, p *place) error {
 // watchRelay tries the relay in use, and the MTU where it is automatic, until ctx
 // ends or something has to change; the error says what.
 func (t *Tunnel) watchRelay(ctx context.Context) error {
-	cfg := t.cfg
+	t.mu.Lock()
+	cfg, p, mtu := t.site.cfg, t.site.place, t.site.mtu
+	t.mu.Unlock()
 	if cfg.Role != RoleEdge || cfg.Kind != Kind6RD {
 		return nil
 	}
-	t.mu.Lock()
-	p, mtu := t.site.place, t.site.mtu
-	t.mu.Unlock()
 	probe := func(sizes []int) (res ProbeResult) {
 		_ = t.ns.do(func() (err error) {
 			res, err = p.probe(ctx, p.Gateway, sizes)

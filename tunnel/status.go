@@ -7,21 +7,24 @@ import (
 
 // A Status is what a tunnel is and has done. It marshals to JSON as it stands.
 type Status struct {
-	Interface string       `json:"interface"`
-	Kind      string       `json:"kind"`
-	Role      string       `json:"role"`
-	Datapath  string       `json:"datapath"` // the one in use
-	Fallback  []string     `json:"fallback"` // why better ones were passed over, one line each
-	Local     netip.Addr   `json:"local"`
-	Delegated netip.Prefix `json:"delegated"`
-	Address   netip.Addr   `json:"address"`
-	Relays    []netip.Addr `json:"relays"`
-	Relay     netip.Addr   `json:"relay,omitzero"` // the one in use; only for a 6rd edge
-	MTU       int          `json:"mtu"`
-	Expose    string       `json:"expose"`
-	Filter    string       `json:"filter"` // "stateful", "stateless" (no conntrack here) or "none"
-	Ports     []Port       `json:"ports"`
-	Since     time.Time    `json:"since"`
+	Interface   string       `json:"interface"`
+	Kind        string       `json:"kind"`
+	Role        string       `json:"role"`
+	Datapath    string       `json:"datapath"` // the one in use
+	Fallback    []string     `json:"fallback"` // why better ones were passed over, one line each
+	Local       netip.Addr   `json:"local"`
+	Delegated   netip.Prefix `json:"delegated"`
+	Address     netip.Addr   `json:"address"`
+	Domain      netip.Prefix `json:"domain,omitzero"` // the 6rd prefix
+	IPv4MaskLen int          `json:"ipv4_mask_len"`
+	Relays      []netip.Addr `json:"relays"`
+	Relay       netip.Addr   `json:"relay,omitzero"`       // the one in use; only for a 6rd edge
+	LeaseFrom   string       `json:"lease_from,omitempty"` // who gave domain and relays by DHCP; "": the configuration
+	MTU         int          `json:"mtu"`
+	Expose      string       `json:"expose"`
+	Filter      string       `json:"filter"` // "stateful", "stateless" (no conntrack here) or "none"
+	Ports       []Port       `json:"ports"`
+	Since       time.Time    `json:"since"`
 	// Remade counts how often the interface had to be made again.
 	Remade uint64 `json:"remade"`
 
@@ -45,8 +48,8 @@ type Port struct {
 	Last  uint16 `json:"last"` // 0: only First
 }
 
-// A Change says that the tunnel's address is another one now: listeners on the
-// tunnel's address, identities and DNS follow it.
+// A Change says that the tunnel's address or 6rd domain is another one now:
+// listeners on the tunnel's address, identities, rules and DNS follow it.
 type Change struct {
 	Local     netip.Addr // the IPv4 address
 	Delegated netip.Prefix

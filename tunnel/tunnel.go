@@ -24,8 +24,10 @@ type Tunnel struct {
 	ns      *namespace
 	file    *stateFile
 	changes chan Change
+	wishes  chan *wish // taken by Serve
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards what follows, and cfg once Serve runs
+	from     string     // who gave the 6rd domain by DHCP; "" where nobody had to
 	site     site
 	name     string // of the datapath in use
 	dp       datapath
@@ -50,7 +52,7 @@ func Up(ctx context.Context, cfg Config) (*Tunnel, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	t := &Tunnel{cfg: cfg.withDefaults(), changes: make(chan Change, 1), past: map[string]uint64{}, ports: cfg.Ports}
+	t := &Tunnel{cfg: cfg.withDefaults(), changes: make(chan Change, 1), wishes: make(chan *wish), past: map[string]uint64{}, ports: cfg.Ports}
 	var err error
 	if t.ns, err = currentNamespace(); err != nil {
 		return nil, err
@@ -79,7 +81,7 @@ func (t *Tunnel) up(ctx context.Context) error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s, err := t.cfg.survey(ctx)
+	s, err := t.look(ctx)
 	if err != nil {
 		if left != nil { // nothing is changed yet: what forwards goes on
 			return errors.Join(err, file.unlock())
@@ -144,7 +146,14 @@ func (t *Tunnel) build(s site) error {
 		if err != nil {
 			return err
 		}
-		if t.dp == nil || t.name != name {
+		if t.dp != nil && t.name != name { // another configuration: the next one takes its place
+			t.keep(t.dp)
+			if err := t.dp.close(false); err != nil {
+				return err
+			}
+			t.dp = nil
+		}
+		if t.dp == nil {
 			t.dp, t.name = newDatapath(name), name
 		}
 		err = t.make(s, steps)
@@ -288,7 +297,11 @@ func (t *Tunnel) Delegated() netip.Prefix {
 }
 
 // Interface returns the interface's name.
-func (t *Tunnel) Interface() string { return t.cfg.Interface }
+func (t *Tunnel) Interface() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.cfg.Interface
+}
 
 // Datapath returns the datapath in use: "kernel", "ebpf" or "userspace".
 func (t *Tunnel) Datapath() string {
@@ -331,7 +344,7 @@ func (t *Tunnel) Status() Status {
 		Interface: t.cfg.Interface, Kind: t.cfg.Kind, Role: t.cfg.Role,
 		Datapath: t.name, Fallback: slices.Clone(t.fallback),
 		Local: t.site.place.Local, Delegated: t.site.place.Delegated, Address: t.site.place.Address,
-		Relays: slices.Clone(t.cfg.Relays), Relay: t.site.place.Gateway, MTU: t.site.mtu, Expose: t.cfg.Expose, Filter: "none",
+		Domain: t.site.cfg.Prefix, IPv4MaskLen: t.site.cfg.IPv4MaskLen, Relays: slices.Clone(t.site.cfg.Relays), LeaseFrom: t.from, Relay: t.site.place.Gateway, MTU: t.site.mtu, Expose: t.cfg.Expose, Filter: "none",
 		Ports: slices.Clone(t.ports), Since: t.state.Since, Remade: t.remade, Drops: maps.Clone(t.past),
 	}
 	if t.closed {

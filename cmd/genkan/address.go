@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"genkan/acl"
-	"genkan/cmd/genkan/config"
 )
 
 // addressCommand is "genkan address": what a text is, in canonical form.
@@ -28,8 +28,8 @@ KIND is one of addr, match, prefix, range, hostport, xff (an element of X-Forwar
 RFC 7239) and embed (only what is inside); without --as it is guessed. The exit status is 1 if any text is
 none of that.`,
 		Args: arguments(1, -1, "[--as KIND] TEXT…"),
-		RunE: func(_ *cobra.Command, args []string) error {
-			env, err := addressEnv(file, sixRD, nat64)
+		RunE: func(cmd *cobra.Command, args []string) error {
+			env, err := addressEnv(cmd.Context(), file, sixRD, nat64)
 			if err != nil {
 				return err
 			}
@@ -60,10 +60,10 @@ none of that.`,
 }
 
 // addressEnv is what may be inside an address besides what the RFCs say.
-func addressEnv(file, sixRD string, nat64 []string) (acl.Env, error) {
+func addressEnv(ctx context.Context, file, sixRD string, nat64 []string) (acl.Env, error) {
 	var env acl.Env
 	if file != "" {
-		plan, err := config.Load(file, config.Options{})
+		plan, err := loadBeside(ctx, file)
 		if err != nil {
 			return env, err
 		}

@@ -51,7 +51,7 @@ Before new rules are put in force, a log shows whom they would meet:
     genkan explain www.example.jp --compare new.toml < access.log`,
 		Args: arguments(1, 2, "SITE-OR-FORWARD CLIENT"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			plan, err := config.Load(file, config.Options{})
+			plan, err := loadBeside(cmd.Context(), file)
 			if err != nil {
 				return err
 			}

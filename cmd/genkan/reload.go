@@ -49,11 +49,7 @@ func (f *front) watch(ctx context.Context, hangups chan os.Signal) {
 			}
 			asked.done <- reloadDone{diff, err}
 		case c := <-moves:
-			if err := f.apply(f.plan); err != nil {
-				f.log.Error("listeners do not follow the tunnel", "address", c.Address, "error", err)
-				continue
-			}
-			f.log.Info("listeners follow the tunnel", "address", c.Address, "delegated", c.Delegated)
+			f.moved(c)
 		}
 	}
 }
@@ -71,18 +67,15 @@ type reloadDone struct {
 
 // reload puts the file as it is now in the place of what runs, all of it or nothing, and says what differs.
 func (f *front) reload(ctx context.Context, dryRun bool) ([]string, error) {
-	plan, err := config.Load(f.plan.File, config.Options{Limits: f.plan.Env.Limits, Log: f.log})
+	plan, err := f.load()
+	if err == nil {
+		err = f.mayRetunnel(plan.Tunnel)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if plan.Tunnel != nil && f.plan.Tunnel != nil {
-		plan.Tunnel.Replace = f.plan.Tunnel.Replace // of the command line
-	}
 	diff := f.plan.Diff(plan)
-	switch {
-	case spell(plan.Tunnel) != spell(f.plan.Tunnel):
-		return nil, errTunnelDiffers
-	case dryRun:
+	if dryRun {
 		return diff, nil
 	}
 	f.notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
@@ -105,19 +98,23 @@ func (f *front) logged(diff []string, err error) {
 	}
 }
 
-var errTunnelDiffers = errors.New("[tunnel] is another one now, and a tunnel is not changed under its connections; restart for that")
-
 // replace applies a plan, or leaves all as it was.
 func (f *front) replace(ctx context.Context, plan *config.Plan) error {
 	commit, cancel, err := f.admin.move(ctx, plan.Admin)
 	if err != nil {
 		return err
 	}
-	if err := f.apply(plan); err != nil {
+	plan, undo, err := f.retunnel(ctx, plan)
+	if err != nil {
 		cancel()
 		return err
 	}
+	if err := f.apply(plan); err != nil {
+		cancel()
+		return errors.Join(err, undo())
+	}
 	f.plan = plan
+	f.followNames()
 	f.lists.follow(ctx, plan)
 	if err := commit(); err != nil {
 		f.log.Warn("the admin listener before the reload was cut", "error", err)
@@ -125,14 +122,6 @@ func (f *front) replace(ctx context.Context, plan *config.Plan) error {
 	f.logAdmin()
 	f.warn()
 	return nil
-}
-
-// spell writes a tunnel's settings out, to compare them.
-func spell(t *tunnel.Config) string {
-	if t == nil {
-		return ""
-	}
-	return fmt.Sprintf("%+v", *t)
 }
 
 // apply gives a plan to the proxy and lets its ports in through the tunnel; what fails half is taken back.

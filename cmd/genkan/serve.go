@@ -28,6 +28,7 @@ type front struct {
 	status *control // answers about the tunnel; nil: none
 
 	lists   lists
+	names   *names // DNS that follows the tunnel
 	since   time.Time
 	asked   chan reloadAsked // by "genkan reload", taken by watch
 	ended   chan struct{}    // closed once nobody takes asked any more
@@ -47,6 +48,7 @@ func (f *front) serve(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, f.lower()) }()
 	f.since, f.asked, f.ended = time.Now(), make(chan reloadAsked), make(chan struct{})
+	f.names = newNames(f.log, f.plan.Proxy.StateDir)
 	f.lists.front = f
 	f.lists.open(f.plan)
 	defer func() { err = errors.Join(err, f.lists.close()) }()
@@ -75,7 +77,21 @@ func (f *front) raise(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, t.Close())
 	}
+	if learns(f.plan.Tunnel) {
+		plan, err := f.load()
+		if err != nil {
+			return errors.Join(err, f.lower())
+		}
+		f.plan = plan
+	}
 	return nil
+}
+
+// followNames lets DNS say what the plan and the tunnel are now.
+func (f *front) followNames() {
+	if f.tunnel != nil {
+		f.names.follow(f.plan.DNS, f.tunnel.Address())
+	}
 }
 
 // answers is what a running Genkan says to the subcommands of "genkan tunnel".
@@ -182,6 +198,8 @@ func (f *front) run(ctx context.Context) error {
 	hangups := f.hangups()
 	watching.Go(func() { f.watch(serving, hangups) })
 	watching.Go(func() { f.lists.serve(serving) })
+	f.followNames()
+	watching.Go(func() { f.names.serve(serving) })
 	f.notify(daemon.SdNotifyReady)
 	stopping := context.AfterFunc(serving, func() { f.notify(daemon.SdNotifyStopping) })
 	defer stopping()

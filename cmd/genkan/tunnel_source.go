@@ -21,6 +21,7 @@ func (s *tunnelSource) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&s.quick.Prefix, "prefix", "", "the provider's 6rd `PREFIX`, in place of a file")
 	flags.StringArrayVar(&s.quick.Relays, "relay", nil, "the provider's border relay, an `IPV4` address; may be repeated")
+	flags.BoolVar(&s.quick.DHCP, "dhcp", false, "prefix and relays by DHCP (option 212), in place of a file")
 	flags.StringVar(&s.quick.Local, "local", "", "our `IPV4` address; without it the source address towards the relay")
 	flags.IntVar(&s.quick.IPv4MaskLen, "ipv4-mask-len", 0, "leading `BITS` of IPv4 that the whole domain shares")
 	flags.StringVar(&s.quick.Interface, "interface", "", "the interface's `NAME`; without it tun6rd")
@@ -29,13 +30,13 @@ func (s *tunnelSource) add(cmd *cobra.Command) {
 	flags.BoolVar(&s.replace, "replace", false, "replace an interface of the same name, and stand before a default route that exists")
 }
 
-var errNoTunnelSection = errors.New("the configuration has no [tunnel]; write one, or --prefix PREFIX --relay IPV4")
+var errNoTunnelSection = errors.New("the configuration has no [tunnel]; write one, or --prefix PREFIX --relay IPV4, or --dhcp")
 
 // plan reads the parameters.
 func (s *tunnelSource) plan() (*config.Plan, error) {
 	var plan *config.Plan
 	var err error
-	if s.quick.Prefix != "" || len(s.quick.Relays) > 0 {
+	if s.quick.Prefix != "" || len(s.quick.Relays) > 0 || s.quick.DHCP {
 		plan, err = s.quick.Plan()
 	} else {
 		plan, err = config.Load(s.file, config.Options{})
@@ -61,6 +62,9 @@ func (s *tunnelSource) args() []string {
 		if f[1] != "" {
 			args = append(args, f[0], f[1])
 		}
+	}
+	if q.DHCP {
+		args = append(args, "--dhcp")
 	}
 	if s.replace {
 		args = append(args, "--replace")

@@ -80,6 +80,18 @@ func (n *Namespace) addAddr(link string, a *netlink.Addr, addr netip.Prefix) err
 	return nil
 }
 
+// DelAddr takes an address away; routes by it go, too.
+func (n *Namespace) DelAddr(link string, addr netip.Prefix) error {
+	l, err := n.nl.LinkByName(link)
+	if err == nil {
+		err = n.nl.AddrDel(l, &netlink.Addr{IPNet: ipNet(addr)})
+	}
+	if err != nil {
+		return fmt.Errorf("lab: namespace %q: address %s from %q: %w", n.Name, addr, link, err)
+	}
+	return nil
+}
+
 // AddRoute adds a route to dst through the link, by way of the neighbour via;
 // an invalid via makes dst on-link.
 func (n *Namespace) AddRoute(link string, dst netip.Prefix, via netip.Addr) error {

@@ -24,6 +24,7 @@ type Plan struct {
 	Warnings Mistakes       // what is doubtful, in the order of files and lines
 	Chosen   Mistakes       // no mistakes: what presets have chosen, in the order of files and lines
 	Admin    netip.AddrPort // of the metrics; invalid: nowhere
+	DNS      *DNSRecords    // what follows the tunnel's address; nil: nothing
 	Lists    *list.Files    // the lists that files fill, read and not watched yet
 
 	parts    map[string]string    // what Diff compares
@@ -33,7 +34,10 @@ type Plan struct {
 
 // Options are what a configuration goes on with in a running Genkan. The zero Options suit a look at it.
 type Options struct {
-	Limits *acl.Limits  // the counters before a reload; nil: new ones
+	Limits *acl.Limits // the counters before a reload; nil: new ones
+	// Stands is the tunnel that stands, with our IPv4 address and what DHCP gave: rules on 6rd addresses need both. nil:
+	// not known. With dhcp = true such rules then match nobody.
+	Stands *tunnel.Config
 	Log    *slog.Logger // of what happens to list files later; nil discards
 }
 
@@ -142,6 +146,7 @@ func (k *checker) build() *Plan {
 	}
 	plan.Proxy.Listeners = k.listeners(places)
 	plan.Proxy.Pools = k.pools()
+	plan.DNS = k.dnsUpdate(plan.Proxy.Sites)
 	if len(services) == 0 && len(k.mistakes) == 0 && k.c.Tunnel == nil {
 		k.mistake(acl.Pos{File: k.c.File}, "there is nothing to do in this file; write a [site.\"NAME\"], a [forward.NAME] or a [tunnel]")
 	}
@@ -336,9 +341,7 @@ func (k *checker) pools() []proxy.Pool {
 			continue
 		}
 		out := proxy.Pool{Name: in.Name.S, Prefix: in.Prefix.Prefix, Quarantine: in.Quarantine, Per48: in.Per48}
-		if t := k.c.Tunnel; t != nil && t.Kind != "6in4" {
-			out.Domain = t.Prefix.Prefix
-		}
+		out.Domain = k.sixRD().Prefix
 		all = append(all, out)
 	}
 	return all
@@ -385,7 +388,7 @@ func (k *checker) tunnelConfig() *tunnel.Config {
 	}
 	out := &tunnel.Config{
 		Kind: t.Kind, Role: t.Role, IPv4MaskLen: t.IPv4MaskLen, Local: t.Local.Netip(), Remote: t.Remote.Netip(),
-		MTU: t.MTU, TTL: t.TTL, Anycast: t.Anycast, Interface: t.Interface.S, Datapath: t.Datapath, Expose: t.Expose,
+		DHCP: t.DHCP, MTU: t.MTU, TTL: t.TTL, Anycast: t.Anycast, Interface: t.Interface.S, Datapath: t.Datapath, Expose: t.Expose,
 	}
 	if t.Prefix.IsValid() {
 		out.Prefix = t.Prefix.Netip()

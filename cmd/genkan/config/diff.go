@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+
+	"genkan/acl"
 )
 
 // parts writes each named part of a configuration out, without the places, so that two can be compared.
@@ -12,6 +14,14 @@ func (c *Config) parts() map[string]string {
 		"what stands above the first header": fmt.Sprint(c.Embedded, spellPrefixes(c.NAT64), spellPrefixes(c.Backends), c.MaxConns, c.StateDir, c.ByPort, c.Underscores),
 		"[timeouts]":                         fmt.Sprint(c.Timeouts),
 		"[limits]":                           fmt.Sprint(c.Limits),
+	}
+	if t := c.Tunnel; t != nil {
+		plain := *t
+		plain.Pos, plain.Prefix.Pos, plain.Routed, plain.DNSUpdate = acl.Pos{}, acl.Pos{}, nil, nil
+		all["[tunnel]"] = fmt.Sprint(plain, spellPrefixes(t.Routed))
+		if u := t.DNSUpdate; u != nil {
+			all["[tunnel.dns_update]"] = fmt.Sprint(u.Server, u.Key, u.Names, u.PTR, u.TTL)
+		}
 	}
 	if c.Admin != nil {
 		all["[admin]"] = c.Admin.Listen.S

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"maps"
+	"net/netip"
 	"strings"
 
 	"genkan/acl"
@@ -121,7 +122,14 @@ func ParseEntry(s string) (acl.Range, error) {
 // sixRD is the domain of [tunnel], as rules and explanations read it.
 func (k *checker) sixRD() acl.SixRD {
 	t := k.c.Tunnel
-	if t == nil || t.Kind == "6in4" || !t.Prefix.IsValid() {
+	switch {
+	case t == nil || t.Kind == "6in4":
+		return acl.SixRD{}
+	case k.stands != nil:
+		return acl.SixRD{Prefix: acl.PrefixFrom(k.stands.Prefix), IPv4MaskLen: k.stands.IPv4MaskLen, Common: acl.AddrFrom(k.stands.Local)}
+	case t.DHCP: // not known before the tunnel stands: the discard prefix (RFC 6666), where nobody is
+		return acl.SixRD{Prefix: acl.PrefixFrom(netip.PrefixFrom(netip.AddrFrom16([16]byte{1}), 32))}
+	case !t.Prefix.IsValid():
 		return acl.SixRD{}
 	}
 	common := t.Local

@@ -10,6 +10,7 @@ import (
 
 	"genkan/acl"
 	"genkan/proxy"
+	"genkan/tunnel"
 )
 
 // A checker judges values by one another, after each has been read by itself.
@@ -18,7 +19,8 @@ type checker struct {
 	c       *Config
 	limits  *acl.Limits
 	log     *slog.Logger
-	sources []source // the lists of files
+	stands  *tunnel.Config // the tunnel that stands, with what was found out; nil: none is known
+	sources []source       // the lists of files
 	named   map[string]*acl.List
 	chosen  Mistakes // no mistakes: what presets have chosen
 }
@@ -27,7 +29,7 @@ func newChecker(r *report, c *Config, opt Options) *checker {
 	if opt.Limits == nil {
 		opt.Limits = acl.NewLimits(0)
 	}
-	return &checker{report: r, c: c, limits: opt.Limits, log: opt.Log, named: make(map[string]*acl.List)}
+	return &checker{report: r, c: c, limits: opt.Limits, log: opt.Log, stands: opt.Stands, named: make(map[string]*acl.List)}
 }
 
 // A place is one listener of one service.
@@ -95,8 +97,8 @@ func (k *checker) tunnel() {
 			k.mistake(t.Pos, "[tunnel] %s is for kind = %q only; leave it out", key, kind)
 		}
 	}
-	need(!sixRD || t.Prefix.Pos != (acl.Pos{}), "prefix", `"2001:e41::/32", your provider's 6rd prefix`)
-	need(!sixRD || len(t.Relays) > 0 || t.Role == "relay", "relays", `["61.211.224.125"], your provider's border relay`)
+	need(!sixRD || t.DHCP || t.Prefix.Pos != (acl.Pos{}), "prefix", `"2001:e41::/32", your provider's 6rd prefix`)
+	need(!sixRD || t.DHCP || len(t.Relays) > 0 || t.Role == "relay", "relays", `["61.211.224.125"], your provider's border relay`)
 	need(t.Role != "relay" || t.Local.IsValid(), "local", `"192.0.2.1", the relay's own IPv4 address`)
 	need(sixRD || t.Remote.IsValid(), "remote", `"198.51.100.1", the broker's IPv4 address`)
 	need(sixRD || t.Address.Given(), "address", `"2001:db8:100::2/64", ours on the link`)

@@ -24,6 +24,8 @@ type Tunnel struct {
 	Datapath    string     // "auto" (default), "kernel", "ebpf" or "userspace"
 	Expose      string     // "listeners" (default) or "all"
 	Anycast     bool       // local is shared by several relays
+	DHCP        bool       // prefix, mask and relays are the lease's
+	DNSUpdate   *DNSUpdate // nil: DNS is the operator's
 }
 
 func tunnelFields() []field[Tunnel] {
@@ -36,6 +38,8 @@ func tunnelFields() []field[Tunnel] {
 					t.Relays = append(t.Relays, d.addr4(text))
 				}
 			}},
+		{"dhcp", `true`, "prefix, ipv4_mask_len and relays are what the provider gives by DHCPv4 (option 212, RFC 5969 §7.1.1), and are followed",
+			func(d *decoder, t *Tunnel, v *value) { t.DHCP = d.boolean(v) }},
 		{"local", `"auto"`, "our IPv4 address; \"auto\" (default) is the source address towards the relay",
 			func(d *decoder, t *Tunnel, v *value) {
 				if text := d.text(v); text.Given() && text.S != "auto" {
@@ -74,6 +78,13 @@ func tunnelFields() []field[Tunnel] {
 			func(d *decoder, t *Tunnel, v *value) { t.Address = d.text(v) }},
 		{"routed", `["2001:db8:200::/48"]`, "of 6in4: prefixes that the broker routes to us besides",
 			func(d *decoder, t *Tunnel, v *value) { t.Routed = d.prefixes(v) }},
+		{"dns_update", `[tunnel.dns_update]`, "lets AAAA and PTR records follow the tunnel's address (RFC 2136, TSIG)",
+			func(d *decoder, t *Tunnel, v *value) {
+				t.DNSUpdate = &DNSUpdate{Pos: v.pos}
+				if sub(d, v, dnsUpdateFields(), t.DNSUpdate) {
+					t.DNSUpdate.Pos = v.table.pos
+				}
+			}},
 		{"anycast", `true`, "of the relay role: local is an address that several relays share",
 			func(d *decoder, t *Tunnel, v *value) { t.Anycast = d.boolean(v) }},
 	}

@@ -56,6 +56,7 @@ type QuickTunnel struct {
 	Local       string   // "": the source address towards the relay
 	IPv4MaskLen int
 	Interface   string // "": tun6rd
+	DHCP        bool   // prefix, mask and relays are the lease's
 	Datapath    string // "": auto
 	Expose      string // "": listeners
 }
@@ -82,6 +83,7 @@ func (q QuickTunnel) Plan() (*Plan, error) {
 		relays.items = append(relays.items, &value{kind: text, pos: pos, text: s})
 	}
 	given.add(&entry{key: "relays", pos: pos, val: relays})
+	given.add(&entry{key: "dhcp", pos: pos, val: &value{kind: boolean, pos: pos, raw: strconv.FormatBool(q.DHCP)}})
 	given.add(&entry{key: "ipv4_mask_len", pos: pos, val: &value{kind: integer, pos: pos, raw: strconv.Itoa(q.IPv4MaskLen)}})
 	c := &Config{File: pos.File, Tunnel: &Tunnel{Pos: pos}}
 	decode(d, given, tunnelFields(), c.Tunnel)

@@ -39,6 +39,7 @@ func keyTable() string {
 	b.WriteString("| key | written as | what it is |\n|---|---|---|\n")
 	rows(&b, "", fields())
 	rows(&b, "tunnel.", tunnelFields())
+	rows(&b, "tunnel.dns_update.", dnsUpdateFields())
 	sites, forwards := siteFields(), forwardFields()
 	shared := map[string]bool{}
 	for _, f := range forwards {
