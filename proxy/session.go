@@ -42,8 +42,8 @@ type session struct {
 	muted  atomic.Int64  // datagrams that the amplification guard kept back
 	limit  atomic.Int64  // bytes of an answer, of protocol "dns"
 
-	reason  string      // why it ended; guarded by udpDoor.mu
-	refused atomic.Bool // the backend's port is closed
+	reason  string                  // why it ended; guarded by udpDoor.mu
+	refused atomic.Pointer[refusal] // the backend cannot be reached; nil: nobody said so
 }
 
 // amplification is how many times the bytes of a client's first datagram it is
@@ -138,16 +138,17 @@ func (one *session) received(bytes, count int) {
 // toBackend passes datagrams of the client on. One that is lost is lost: that
 // is what UDP clients are made for.
 func (one *session) toBackend(packets []datagram.Packet) {
-	if _, err := one.conn.Write(packets, datagram.Route{}); isRefused(err) {
-		one.refuse()
-	}
+	_, err := one.conn.Write(packets, datagram.Route{})
+	one.heed(err)
 }
 
-// refuse ends a session whose backend has told that nobody is there. The
-// kernel tells it once, to the next read or write.
-func (one *session) refuse() {
-	one.refused.Store(true)
-	one.unlist("refused")
+// heed ends the session where an ICMP error says that the backend cannot be
+// reached. The kernel tells it once, to the next read or write.
+func (one *session) heed(err error) {
+	if r := refusalOf(err); r != nil {
+		one.refused.Store(r)
+		one.unlist("refused")
+	}
 }
 
 // Datagrams implements datagram.Handler: the backend has answered.
@@ -156,11 +157,7 @@ func (one *session) Datagrams(b *datagram.Batch) {
 }
 
 // Failed implements datagram.Handler.
-func (one *session) Failed(err error) {
-	if isRefused(err) {
-		one.refuse()
-	}
-}
+func (one *session) Failed(err error) { one.heed(err) }
 
 // Closed implements datagram.Handler: the session is over.
 func (one *session) Closed() {
@@ -256,13 +253,13 @@ func (one *session) finish() {
 	f.count.up.Add(one.in.Load())
 	f.count.down.Add(one.out.Load())
 	defer one.release()
-	if one.refused.Load() {
-		err := errors.New("port unreachable")
+	if r := one.refused.Load(); r != nil {
+		err := errors.New(r.text)
 		one.group.failed(one.lease.member, err)
 		f.count.failed.Add(1)
 		why := fmt.Sprintf("backend %s: %s after %s", one.lease.text, err, since(one.began))
 		s.deny.note("no backend", f.kind, f.name, acl.AddrFrom(one.key.client.Addr()), acl.Verdict{Why: why})
-		s.unreachable.tell(one.key.client, netip.AddrPortFrom(one.key.local, one.door.port))
+		s.unreachable.tell(r, one.key.client, netip.AddrPortFrom(one.key.local, one.door.port))
 		return
 	}
 	if one.reason == reasonHanded {

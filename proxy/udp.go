@@ -2,13 +2,10 @@ package proxy
 
 import (
 	"container/list"
-	"errors"
 	"net"
 	"net/netip"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"genkan/acl"
 	"genkan/proxy/datagram"
@@ -253,6 +250,3 @@ func (u *udpDoor) closeAll() {
 		one.remove(reason)
 	}
 }
-
-// isRefused tells the error that an ICMP port unreachable brings.
-func isRefused(err error) bool { return errors.Is(err, unix.ECONNREFUSED) }
