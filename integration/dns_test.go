@@ -197,3 +197,59 @@ func (w *world) askDNS(t *testing.T, from netip.Addr, port string, n int) (answe
 		}
 	}
 }
+
+// Unbound, which has no IPv6, learns the true client by PROXY v2, over UDP and
+// TCP: its own rules hold, and its limit bites who asks too much alone.
+func TestDNSByProxyProtocol(t *testing.T) {
+	w := mustWorld(t)
+	const innocent = "2001:db8:6:1::10"
+	w.mustAliases(t, innocent)
+	unbound := servers.StartUnbound(t, w.Lab)
+	w.front(t, tunnelConfig+fmt.Sprintf(`
+[forward.dns]
+listen   = ["tunnel:53", "udp/tunnel:53", "%[1]s:53", "udp/%[1]s:53"]
+to       = "%[2]s:5300"
+protocol = "dns"
+announce = ["proxy-v2"]
+`, lab.FrontV4, lab.BackendV4))
+	for _, c := range clients {
+		for _, how := range []string{"+notcp", "+tcp"} {
+			want := "192.0.2.80"
+			if c.denied {
+				want = "status: REFUSED"
+			}
+			if text := w.dig(t, c.addr, "53", how, "www.example.test", "A"); !strings.Contains(text, want) {
+				t.Errorf("%s %s: want %q in:\n%s", c.name, how, want, text)
+			}
+		}
+		if !c.denied {
+			unbound.WaitLog(t, c.addr+" www.example.test. A IN")
+		}
+	}
+	if got := w.askDNS(t, lab.Client6, "53", 200); got > 150 {
+		t.Errorf("the client that asks too much got %d of 200 answers; the test proves nothing", got)
+	}
+	if got := w.askDNS(t, netip.MustParseAddr(innocent), "53", 5); got != 5 {
+		t.Errorf("the innocent client got %d of 5 answers", got)
+	}
+}
+
+// With ecs, BIND logs the network of each client beside the address in the pool,
+// over UDP and TCP, and the client's answers have nothing of it.
+func TestDNSClientSubnet(t *testing.T) {
+	w := mustWorld(t)
+	bind := servers.StartBind(t, w.Lab, "recursion no;")
+	w.front(t, strings.Replace(dnsConfig, "protocol = \"dns\"\n", "protocol = \"dns\"\necs = true\n", 1))
+	for _, c := range clients[:2] {
+		for _, how := range []string{"+notcp", "+tcp"} {
+			name := "www.example.test"
+			text := w.dig(t, c.addr, "53", how, "+subnet=198.51.100.0/24", name, "A")
+			if !strings.Contains(text, "192.0.2.80") || strings.Contains(text, "CLIENT-SUBNET: 2001") || strings.Contains(text, "192.0.2.0/24") {
+				t.Errorf("%s %s:\n%s", c.name, how, text)
+			}
+			network := map[string]string{"ipv6": "[ECS 2001:db8:6::/56/0]", "ipv4": "[ECS 192.0.2.0/24/0]"}[c.name]
+			flag := map[string]string{"+notcp": "E(0)", "+tcp": "E(0)T"}[how]
+			bind.WaitLog(t, " 100.64.", name, flag, network)
+		}
+	}
+}

@@ -99,6 +99,9 @@ func checkForwardAnnounce(c Forward) error {
 			return errors.New("announce \"xclient\" tells the client's own address; take announce_address away")
 		}
 	}
+	if c.ECS && c.Protocol != "dns" {
+		return errors.New("ecs is for DNS; write protocol = \"dns\" too")
+	}
 	if !slices.Contains([]string{"", "client", "pool"}, c.AnnounceAddress) {
 		return fmt.Errorf("announce_address %q is neither \"client\" nor \"pool\"", c.AnnounceAddress)
 	}

@@ -165,6 +165,9 @@ type Forward struct {
 	// FTPRequire is what clients of protocol "ftp" must do about TLS. Zero:
 	// nothing.
 	FTPRequire ftp.Requirements
+	// ECS tells servers of protocol "dns" the network of each client, /56 or
+	// /24, in queries with EDNS (RFC 7871).
+	ECS bool
 	// Passive are the ports for data of protocol "ftp", at the addresses of
 	// Listen. Where the server has the same range, its ports keep their
 	// number, and TLS that the server ends works. Zero: 50000 to 50099.

@@ -4,6 +4,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	miekg "github.com/miekg/dns"
 
@@ -61,6 +62,65 @@ func TestDNSAnswersFitThePath(t *testing.T) {
 			}
 			if m.Id != q.Id || m.Truncated != row.cut || (len(m.Answer) == 0) != row.cut || m.IsEdns0().UDPSize() != row.offered {
 				t.Errorf("answer %v, want TC: %v, offered %d", m, row.cut, row.offered)
+			}
+		})
+	}
+}
+
+// Each query is judged, not only the first of a session: a client that asks
+// too much over one port is not answered, another one is. A client that has
+// its one session goes on asking.
+func TestDNSQueriesAreJudged(t *testing.T) {
+	to := startUDPBackend(t, func(conn net.PacketConn, from net.Addr, datagram []byte) {
+		q, m := new(miekg.Msg), new(miekg.Msg)
+		if err := q.Unpack(datagram); err != nil {
+			t.Error(err)
+			return
+		}
+		raw, err := m.SetReply(q).Pack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		conn.WriteTo(raw, from)
+	})
+	for _, row := range []struct {
+		name string
+		rule string
+		want int // answers of five
+	}{
+		{"limit", "limit 3/10m", 3},
+		{"conns", "conns 1", 5},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			s := start(t, Config{Forwards: []Forward{{
+				Name: "dns", Listen: append(mustListen(t, "udp/[::1]:0"), mustListen(t, "udp/127.0.0.1:0")...), To: mustBackend(t, to),
+				Access: mustRules(t, row.rule, "allow all"), Protocol: "dns",
+			}}})
+			for _, at := range []string{"::1", "127.0.0.1"} {
+				conn := dialUDP(t, s.at(t, at))
+				for i := range 5 {
+					q := new(miekg.Msg).SetQuestion("x.", miekg.TypeA)
+					q.Id = uint16(i)
+					raw, err := q.Pack()
+					if err != nil {
+						t.Fatal(err)
+					}
+					if i < row.want {
+						if m := new(miekg.Msg); m.Unpack([]byte(askUDP(t, conn, string(raw)))) != nil || m.Id != q.Id {
+							t.Fatalf("%s: answer %v to query %d", at, m, i)
+						}
+						continue
+					}
+					if _, err := conn.Write(raw); err != nil {
+						t.Fatal(err)
+					}
+					s.log.waitFor(t, "msg=denied", "forward=dns", "client="+at)
+				}
+				conn.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+				if n, err := conn.Read(make([]byte, 512)); err == nil {
+					t.Errorf("%s: one more answer of %d bytes", at, n)
+				}
 			}
 		})
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,7 +22,6 @@ type session struct {
 	key     sessionKey
 	forward *forward
 	group   *group
-	verdict acl.Verdict
 	began   time.Time
 	tunnel  bool // its client came by the tunnel
 	lease   *lease
@@ -31,6 +31,10 @@ type session struct {
 	head    []byte // announcement before each datagram
 	stream  *stream
 	idle    time.Duration
+
+	judging  sync.Mutex // guards the next two
+	verdict  acl.Verdict
+	released bool // nothing is to be held any more
 
 	fresh  *list.Element // in udpDoor.fresh; guarded by udpDoor.mu
 	proven atomic.Bool   // the client sent a second datagram
@@ -234,7 +238,10 @@ func (one *session) unlist(reason string) {
 
 // release gives back what open took.
 func (one *session) release() {
+	one.judging.Lock()
 	one.verdict.Release()
+	one.released = true
+	one.judging.Unlock()
 	if one.pooled != nil {
 		one.pooled.Release()
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"genkan/proxy/certs"
+	"genkan/proxy/dns"
 	"genkan/proxy/ftp"
 	"genkan/proxy/pipe"
 	"genkan/proxy/starttls"
@@ -48,13 +49,18 @@ func (f *forward) loadCert() error {
 
 // speaks tells that something is said to the client or to the server before
 // their bytes are exchanged.
-func (f *forward) speaks() bool { return f.tls != nil || slices.Contains(f.Announce, "xclient") }
+func (f *forward) speaks() bool {
+	return f.tls != nil || f.ECS || slices.Contains(f.Announce, "xclient")
+}
 
 // speak makes the client's connection a TLS one, and says XCLIENT to the
 // server, where the forward wants it, and gives both to the engine.
 func (fl *flow) speak() {
 	client, err := net.Conn(fl.conn), error(nil)
-	if fl.forward.tls != nil && !fl.forward.startsPlain(fl.door.endpoint.addr.Port()) {
+	switch {
+	case fl.forward.ECS:
+		client = dns.NewSubnetConn(fl.conn, fl.client.Addr())
+	case fl.forward.tls != nil && !fl.forward.startsPlain(fl.door.endpoint.addr.Port()):
 		client, err = fl.handshake(fl.forward.tls)
 	}
 	if err != nil {

@@ -112,15 +112,19 @@ func (u *udpDoor) take(b *datagram.Batch) {
 		n = 0
 	}
 	for i := range b.Len() {
-		one := u.sessionOf(b, i)
+		one, fresh := u.sessionOf(b, i)
 		if one == nil {
+			continue
+		}
+		if one.forward.Protocol == "dns" {
+			flush()
+			one.takeQueries(b.Payload(i), b.Segment(i), fresh)
 			continue
 		}
 		if one != current || n == len(packets) {
 			flush()
 			current = one
 		}
-		one.clamp(b.Payload(i), b.Segment(i))
 		packets[n] = datagram.Packet{Head: one.head, Payload: b.Payload(i), Segment: b.Segment(i)}
 		n++
 		one.received(len(b.Payload(i)), b.Count(i))
@@ -129,33 +133,33 @@ func (u *udpDoor) take(b *datagram.Batch) {
 }
 
 // sessionOf finds the session of datagram i, or opens one where the client may
-// have it. Nil: the datagram is dropped, in silence.
-func (u *udpDoor) sessionOf(b *datagram.Batch, i int) *session {
+// have it, which is fresh then. Nil: the datagram is dropped, in silence.
+func (u *udpDoor) sessionOf(b *datagram.Batch, i int) (one *session, fresh bool) {
 	client, err := canonicalPeer(b.Peer(i))
 	if err != nil {
 		// The kernel delivers such packets even to IPv6-only sockets.
 		u.server.stats.hostile[1].Add(1)
-		return nil
+		return nil, false
 	}
 	key := sessionKey{client: client}
 	key.local, key.index = b.Local(i)
 	if !key.local.IsValid() || key.local.IsMulticast() || key.client.Port() == 0 {
-		return nil
+		return nil, false
 	}
 	came := key.index
 	if !key.client.Addr().IsLinkLocalUnicast() {
 		key.index = 0
 	}
 	u.mu.Lock()
-	one := u.sessions[key]
+	one = u.sessions[key]
 	if one != nil {
 		one.again() // under the lock: sweep must not take it for idle any more
 	}
 	u.mu.Unlock()
 	if one != nil {
-		return one
+		return one, false
 	}
-	return u.newSession(key, came)
+	return u.newSession(key, came), true
 }
 
 // newSession judges a client that was not known, and opens a session for it.

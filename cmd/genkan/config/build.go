@@ -257,6 +257,7 @@ func (k *checker) forward(f *Forward, env acl.Env) proxy.Forward {
 		Key:             relative(f.Key),
 		TLS:             forwardTLS(f.TLS),
 		FTPRequire:      k.ftpRequire(f),
+		ECS:             f.ECS,
 	}
 	k.schemes(&f.service, out.To, BackendTLS{}, "forward")
 	for _, n := range f.SNI {

@@ -23,6 +23,7 @@ type Forward struct {
 	TLS             string        // "implicit", "starttls", or "" for what the port says
 	FTPRequire      []Text        // "login", "data", "reuse"
 	Protocol        string        // "", "dns", "smtp", "imap", "pop3", "ssh" or "ftp"
+	ECS             bool          // tells DNS servers the client's network
 	AnnounceAddress string        // "client" (default) or "pool"
 	Idle            time.Duration // no byte either way; 0: timeouts.idle
 	Lifetime        time.Duration // of one connection; 0: 24h
@@ -142,6 +143,8 @@ func forwardFields() []field[Forward] {
 			func(d *decoder, f *Forward, v *value) { f.Passive = d.text(v) }},
 		{"ftp_require", `["login", "data", "reuse"]`, "of protocol \"ftp\" with cert and key, what clients must do: TLS before \"login\", TLS for \"data\", and \"reuse\" of the control connection's TLS session for data; nothing (default)",
 			func(d *decoder, f *Forward, v *value) { f.FTPRequire = d.texts(v) }},
+		{"ecs", `true`, "of protocol \"dns\": whether queries with EDNS tell the server the client's network, /56 or /24 (RFC 7871); false (default)",
+			func(d *decoder, f *Forward, v *value) { f.ECS = d.boolean(v) }},
 		{"announce_address", `"pool"`, "which address announce tells: the \"client\" (default), or its address in the \"pool\"",
 			func(d *decoder, f *Forward, v *value) { f.AnnounceAddress = d.choice(v, "client", "pool") }},
 		{"idle", `"1h"`, "closes a connection, or a UDP session, after so long without a byte",
