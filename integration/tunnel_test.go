@@ -73,7 +73,7 @@ func startSSHD(t *testing.T, w *world, listen string) {
 		t.Fatalf("ssh-keygen: %v\n%s", err, out)
 	}
 	config := filepath.Join(w.Dir, "sshd_config")
-	mustWrite(t, config, "AddressFamily any\nListenAddress "+listen+"\nHostKey "+key+"\nPidFile none\nUsePAM no\nUseDNS no\n")
+	mustWrite(t, config, "AddressFamily any\nListenAddress "+listen+"\nHostKey "+key+"\nAuthorizedKeysFile "+key+".pub\nStrictModes no\nPidFile none\nUsePAM no\nUseDNS no\n")
 	// Its privilege separation folder is below /run.
 	cmd, err := w.Private(w.Front, "/bin/sh", "-c", `mkdir -p /run/sshd && exec "$@"`, "sh", sshd, "-D", "-e", "-f", config)
 	if err != nil {
