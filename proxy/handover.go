@@ -136,6 +136,17 @@ func (s *Server) Leave() {
 	s.leaving = true
 }
 
+// Stay ends Leave of a Server that took over from another process: what it finds
+// on the host is its own from now on.
+func (s *Server) Stay() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leaving = false
+}
+
+// Serving is closed once Serve takes clients.
+func (s *Server) Serving() <-chan struct{} { return s.started }
+
 // Open is the number of client connections and UDP sessions that are open, but
 // for those over QUIC.
 func (s *Server) Open() int { return s.conns.len() }
@@ -168,7 +179,8 @@ func (s *Server) closeParcels() {
 	s.parcels = nil
 }
 
-// retireFor is kept of a drain's time for those that have not gone by then.
+// retireFor is kept of a drain's time for those that have not gone by then; and
+// so long QUIC handshakes that are under way are waited for.
 const retireFor = time.Second
 
 // retire lets HTTP clients go on until they ask the next time; nearly until

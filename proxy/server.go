@@ -45,6 +45,7 @@ type Server struct {
 	running   sync.WaitGroup  // keepers of UDP listeners
 	parcels   []Parcel        // of the older process, until a listener takes them
 	leaving   bool            // another process goes on
+	started   chan struct{}   // closed by Serve
 }
 
 // New checks cfg, wholly, and makes a Server that does not listen yet. It
@@ -60,6 +61,8 @@ func New(cfg Config) (*Server, error) {
 		deny:  newDenyLog(log),
 		doors: map[endpoint]*door{},
 		pools: poolSet{log: log, open: map[string]*openPool{}},
+
+		started: make(chan struct{}),
 	}
 	st, err := s.build(cfg)
 	if err != nil {
@@ -79,12 +82,12 @@ func (s *Server) Listen() error {
 	defer s.mu.Unlock()
 	st := s.state.Load()
 	if err := s.pools.prepare(st); err != nil {
-		return errors.Join(err, s.pools.close())
+		return errors.Join(err, s.endPools())
 	}
 	opened, err := s.open(st)
 	s.closeRest()
 	if err != nil {
-		return errors.Join(err, s.pools.close())
+		return errors.Join(err, s.endPools())
 	}
 	for _, d := range opened {
 		s.doors[d.endpoint] = d
@@ -147,6 +150,7 @@ func (s *Server) Serve(ctx context.Context) error {
 		s.run(d)
 	}
 	s.closeParcels()
+	close(s.started)
 	s.mu.Unlock()
 
 	<-ctx.Done()
@@ -194,6 +198,11 @@ func (s *Server) closeUDP() {
 func (s *Server) closePools() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.endPools()
+}
+
+// endPools closes the pools. s.mu is held.
+func (s *Server) endPools() error {
 	if s.leaving {
 		return s.pools.leave()
 	}
@@ -221,7 +230,11 @@ func (s *Server) drain() {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	var quic sync.WaitGroup
-	quic.Go(func() { s.web.drainQUIC(ctx) })
+	grace := time.Duration(0)
+	if s.leaves() {
+		grace = retireFor
+	}
+	quic.Go(func() { s.web.drainQUIC(ctx, grace) })
 	if s.leaves() {
 		s.retire(ctx)
 	}

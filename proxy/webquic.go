@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net/netip"
+	"sync"
 	"time"
 
 	"genkan/acl"
@@ -139,12 +140,17 @@ func (w *webEngine) doors() []*quicDoor {
 }
 
 // drainQUIC lets requests over HTTP/3 finish until ctx ends.
-func (w *webEngine) drainQUIC(ctx context.Context) {
+// Those whose handshake is under way are let in within grace.
+func (w *webEngine) drainQUIC(ctx context.Context, grace time.Duration) {
+	var all sync.WaitGroup
 	for _, q := range w.doors() {
-		q.front.Drain(ctx)
-		q.front.Close()
-		q.door.close()
+		all.Go(func() {
+			q.front.Drain(ctx, grace)
+			q.front.Close()
+			q.door.close()
+		})
 	}
+	all.Wait()
 }
 
 // cutQUIC ends the HTTP/3 connections whose client matches.

@@ -37,7 +37,8 @@ func (t *Tunnel) Serve(ctx context.Context) error {
 	}
 	defer stop()
 	t.mu.Lock()
-	again := t.served
+	_, waits := t.dp.(*userspace) // what came meanwhile is in its sockets
+	again := t.served && !waits
 	t.served = true
 	t.mu.Unlock()
 	if again { // another process may have been at work

@@ -28,6 +28,8 @@ type admin struct {
 	handler http.Handler
 	at      netip.AddrPort // as configured; invalid: nowhere
 	serving *adminServer   // nil: none
+
+	inherited net.Listener // of the process before, until the first move; nil: none
 }
 
 // An adminServer is one listener, with the goroutine that serves it.
@@ -35,16 +37,22 @@ type adminServer struct {
 	http.Server
 	listener net.Listener
 	served   chan struct{}
+	left     bool // another process serves the listener now
 }
 
 // move makes ready to listen at another address. Nothing has changed until commit is called; cancel, in its place,
 // gives up what was made ready. Where the address stays, so does the listener.
 func (a *admin) move(ctx context.Context, to netip.AddrPort) (commit func() error, cancel func(), err error) {
-	if to == a.at {
+	if to == a.at && a.inherited == nil {
 		return func() error { return nil }, func() {}, nil
 	}
 	var l net.Listener
-	if to.IsValid() {
+	if l = a.inherited; l != nil && l.Addr().String() != to.String() {
+		l.Close() // another place now
+		l = nil
+	}
+	a.inherited = nil
+	if l == nil && to.IsValid() {
 		if l, err = (&net.ListenConfig{}).Listen(ctx, "tcp", to.String()); err != nil {
 			return nil, nil, fmt.Errorf("[admin] listen %q: %w", to, err)
 		}
@@ -67,6 +75,10 @@ func (a *admin) move(ctx context.Context, to netip.AddrPort) (commit func() erro
 // openAdmin listens as the plan says.
 func (f *front) openAdmin(ctx context.Context) error {
 	f.admin.handler = f.adminAnswers()
+	var err error
+	if f.admin.inherited, err = f.from.takeListener(fdAdmin); err != nil {
+		return err
+	}
 	commit, _, err := f.admin.move(ctx, f.plan.Admin)
 	if err == nil {
 		err = commit()
@@ -102,6 +114,15 @@ func (a *admin) addr() string {
 	return a.serving.listener.Addr().String()
 }
 
+// leave lets another process, which has the listener too, take the questions. Those that came go on.
+func (a *admin) leave() error {
+	if a.serving == nil || a.serving.left {
+		return nil
+	}
+	a.serving.left = true
+	return a.serving.listener.Close()
+}
+
 // close lets answers that are being written finish.
 func (a *admin) close() error {
 	if a.serving == nil {
@@ -110,6 +131,9 @@ func (a *admin) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), adminPatience)
 	defer cancel()
 	err := a.serving.Shutdown(ctx)
+	if a.serving.left && errors.Is(err, net.ErrClosed) {
+		err = nil // by leave
+	}
 	if err != nil {
 		err = errors.Join(err, a.serving.Close())
 	}

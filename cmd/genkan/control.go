@@ -43,33 +43,71 @@ type tunnelStatus struct {
 type control struct {
 	server http.Server
 	served chan error
+	path   string
+	socket *net.UnixListener
+	left   bool // another process answers there now
 }
 
-// startControl listens on the socket. The caller owns the tunnel, so a socket that is there is a dead process's.
-func startControl(path string, answers http.Handler) (*control, error) {
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("control socket: %w", err)
+// startControl listens on the socket. The caller owns the tunnel, so a socket that is there is a dead process's; or the
+// one that the process before has given over, which inherited is then.
+func startControl(path string, inherited net.Listener, answers http.Handler) (*control, error) {
+	l, _ := inherited.(*net.UnixListener)
+	if l != nil && l.Addr().String() != path {
+		l.Close() // another place now
+		l = nil
 	}
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, fmt.Errorf("control socket: %w", err)
+	if l == nil {
+		var err error
+		if l, err = listenControl(path); err != nil {
+			return nil, fmt.Errorf("control socket: %w", err)
+		}
 	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		return nil, errors.Join(fmt.Errorf("control socket: %w", err), l.Close())
-	}
-	c := &control{served: make(chan error, 1)}
+	l.SetUnlinkOnClose(false)
+	c := &control{served: make(chan error, 1), path: path, socket: l}
 	c.server.Handler = answers
 	c.server.ReadTimeout, c.server.WriteTimeout = controlPatience, 2*controlPatience
 	go func() { c.served <- c.server.Serve(l) }()
 	return c, nil
 }
 
-// close lets questions that are being answered finish, and removes the socket.
+func listenControl(path string) (*net.UnixListener, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+// leave lets another process, which has the socket too, take the questions. Those that came go on. A nil control has
+// none.
+func (c *control) leave() error {
+	if c == nil || c.left {
+		return nil
+	}
+	c.left = true
+	return c.socket.Close()
+}
+
+// close lets questions that are being answered finish, and removes the socket. A nil control is closed.
 func (c *control) close() error {
+	if c == nil {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), controlPatience)
 	defer cancel()
 	err := c.server.Shutdown(ctx)
 	<-c.served
+	if !c.left {
+		err = errors.Join(err, os.Remove(c.path))
+	} else if errors.Is(err, net.ErrClosed) {
+		err = nil // by leave
+	}
 	return err
 }
 
@@ -98,8 +136,19 @@ func askTunnel(ctx context.Context, cfg tunnel.Config, method, path string) ([]b
 
 // ask puts a question to the process behind a socket and returns what it says. A refusal is an error with its words.
 func ask(ctx context.Context, socket, method, path string, body io.Reader) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*controlPatience)
+	defer cancel()
+	answer, err := askStream(ctx, socket, method, path, body)
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Close()
+	return io.ReadAll(io.LimitReader(answer, 1<<20))
+}
+
+// askStream is ask for an answer that comes bit by bit, until ctx ends. The caller closes it.
+func askStream(ctx context.Context, socket, method, path string, body io.Reader) (io.ReadCloser, error) {
 	client := http.Client{
-		Timeout: 2 * controlPatience,
 		Transport: &http.Transport{
 			DisableKeepAlives: true,
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -121,10 +170,10 @@ func ask(ctx context.Context, socket, method, path string, body io.Reader) ([]by
 	case err != nil:
 		return nil, err
 	}
+	if answer.StatusCode == http.StatusOK {
+		return answer.Body, nil
+	}
 	defer answer.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(answer.Body, 1<<20))
-	if err == nil && answer.StatusCode != http.StatusOK {
-		err = errors.New(strings.TrimSpace(string(text)))
-	}
-	return text, err
+	return nil, errors.Join(err, errors.New(strings.TrimSpace(string(text))))
 }

@@ -45,7 +45,7 @@ func (k *keeper) keep(ctx context.Context) error {
 		k.ready(err)
 		return err
 	}
-	control, err := startControl(controlSocket(*k.plan.Tunnel), k.answers())
+	control, err := startControl(controlSocket(*k.plan.Tunnel), nil, k.answers())
 	if err != nil {
 		err = errors.Join(err, k.tunnel.Close())
 		k.ready(err)

@@ -263,12 +263,22 @@ func answer(w http.ResponseWriter, v any, err error) {
 	_ = json.NewEncoder(w).Encode(v) // the asker has gone: nobody is left to tell
 }
 
+// isTaken tells whether another Genkan answers at our socket.
+func (f *front) isTaken(ctx context.Context) bool {
+	_, err := ask(ctx, f.socket, http.MethodGet, "/lists", nil)
+	return !errors.Is(err, errNobody)
+}
+
 // openRunSocket lets subcommands ask this Genkan. Where the directory cannot be had, as without root, there is none.
 func (f *front) openRunSocket(ctx context.Context) error {
 	if f.socket == "" {
 		return nil
 	}
-	if _, err := ask(ctx, f.socket, http.MethodGet, "/lists", nil); !errors.Is(err, errNobody) {
+	inherited, err := f.from.takeListener(fdControl)
+	if err != nil {
+		return err
+	}
+	if inherited == nil && f.isTaken(ctx) {
 		return fmt.Errorf("another Genkan answers at %s; stop it, or give this one a socket of its own by --socket", f.socket)
 	}
 	if err := os.MkdirAll(filepath.Dir(f.socket), 0o755); err != nil && !errors.Is(err, fs.ErrPermission) {
@@ -277,7 +287,8 @@ func (f *front) openRunSocket(ctx context.Context) error {
 	mux := http.NewServeMux()
 	f.lists.answers(mux)
 	f.stateAnswers(mux)
-	c, err := startControl(f.socket, mux)
+	f.upgradeAnswers(mux)
+	c, err := startControl(f.socket, inherited, mux)
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
 		f.log.Warn("subcommands cannot ask this process", "error", err)
 		return nil

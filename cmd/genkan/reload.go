@@ -23,15 +23,19 @@ import (
 func (f *front) hangups() chan os.Signal {
 	c := make(chan os.Signal, 1)
 	if f.reloads {
-		signal.Notify(c, syscall.SIGHUP)
+		signal.Notify(c, syscall.SIGHUP, syscall.SIGUSR2)
 	}
 	return c
 }
 
-// watch follows what changes while the front serves, until ctx ends: SIGHUP reads the file again, and the tunnel's
-// listeners move with its address. Signals that come during a reload are one further reload.
+// watch follows what changes while the front serves, until ctx ends: SIGHUP reads the file again, SIGUSR2 starts another
+// process in our place, and the tunnel's listeners move with its address. Signals that come during a reload are one
+// further reload.
 func (f *front) watch(ctx context.Context, hangups chan os.Signal) {
-	defer signal.Stop(hangups)
+	defer close(f.ended)
+	if f.reloads {
+		defer signal.Ignore(syscall.SIGHUP, syscall.SIGUSR2) // too late for them, and no reason to die
+	}
 	var moves <-chan tunnel.Change
 	if f.tunnel != nil {
 		moves = f.tunnel.Changes()
@@ -40,8 +44,14 @@ func (f *front) watch(ctx context.Context, hangups chan os.Signal) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-hangups:
+		case s := <-hangups:
+			if s == syscall.SIGUSR2 {
+				f.upgradeBySignal(ctx)
+				continue
+			}
 			f.logged(f.reload(ctx, false))
+		case asked := <-f.upgrades:
+			asked.done <- f.upgrade(ctx, asked)
 		case asked := <-f.asked:
 			diff, err := f.reload(ctx, asked.dryRun)
 			if !asked.dryRun {

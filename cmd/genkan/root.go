@@ -32,7 +32,7 @@ alike, decides once who may enter, and hands the connection on over plain IPv4.`
 	})
 	root.AddCommand(
 		runCommand(io), checkCommand(io), forwardCommand(io), explainCommand(io), formatCommand(io), initCommand(io), schemaCommand(io), doctorCommand(io),
-		listCommand(io), whoCommand(io), statusCommand(io), reloadCommand(io), tunnelCommand(io), addressCommand(io), demoCommand(io), versionCommand(io),
+		listCommand(io), whoCommand(io), statusCommand(io), reloadCommand(io), upgradeCommand(io), tunnelCommand(io), addressCommand(io), demoCommand(io), versionCommand(io),
 	)
 	return root
 }

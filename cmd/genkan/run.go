@@ -18,6 +18,7 @@ func runCommand(io streams) *cobra.Command {
 		Short: "Run as the configuration says, until SIGTERM",
 		Long: `Run brings the tunnel up, opens all listeners and serves, or ends with the reason and nothing left behind.
 SIGHUP reads the configuration again: all of the new one holds, or the old one goes on and the log says why.
+SIGUSR2 is "genkan upgrade" without a binary. Sockets of systemd (LISTEN_FDS) are taken where the file listens there.
 SIGTERM and SIGINT let what is open finish and undo everything; a second one ends at once.`,
 		Args: arguments(0, 0, "[-c FILE]"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -26,8 +27,14 @@ SIGTERM and SIGINT let what is open finish and undo everything; a second one end
 				return err
 			}
 			defer closeLog()
+			from, err := inherit()
+			if err != nil {
+				return err
+			}
+			defer from.closeRest()
 			plan, err := config.Load(file, config.Options{Log: log})
 			if err != nil {
+				from.failed(err)
 				return err
 			}
 			if plan.Tunnel != nil {
@@ -35,7 +42,8 @@ SIGTERM and SIGINT let what is open finish and undo everything; a second one end
 			}
 			log = log.With("front", hostname())
 			return untilSignal(cmd.Context(), log, func(ctx context.Context) error {
-				return (&front{plan: plan, log: log, reloads: true, socket: socket}).serve(ctx)
+				f := &front{plan: plan, log: log, reloads: true, socket: socket, from: from}
+				return f.serve(ctx)
 			})
 		},
 	}

@@ -27,32 +27,52 @@ type front struct {
 	proxy  *proxy.Server
 	status *control // answers about the tunnel; nil: none
 
-	lists   lists
-	names   *names // DNS that follows the tunnel
-	since   time.Time
-	asked   chan reloadAsked // by "genkan reload", taken by watch
-	ended   chan struct{}    // closed once nobody takes asked any more
-	control *control         // answers subcommands; nil: none
-	admin   admin            // shows state and metrics
-	socket  string           // where; "": nowhere
+	lists    lists
+	names    *names // DNS that follows the tunnel
+	since    time.Time
+	asked    chan reloadAsked  // by "genkan reload", taken by watch
+	upgrades chan upgradeAsked // by "genkan upgrade", likewise
+	ended    chan struct{}     // closed once nobody takes asked and upgrades any more
+	control  *control          // answers subcommands; nil: none
+	admin    admin             // shows state and metrics
+	socket   string            // where; "": nowhere
+
+	from     inherited     // of systemd, or of the process before
+	instance *instance     // that this is the only process of its state directory; nil: it has none
+	carrying carrier       // of the tunnel's packets
+	stop     func()        // ends service
+	gone     chan struct{} // closed once what was open has ended
+	leaving  bool          // another process goes on
 
 	reloads bool // SIGHUP reads the file again; without one it ends the process as it always did
 }
 
 // serve carries out the plan until ctx ends: tunnel, listeners, what the tunnel lets in, service. What fails before
 // service undoes all that was done; the end of ctx does too, after what is open has finished.
+//
+// Where a process before goes on with the service until this one is ready, nothing is undone that it needs.
 func (f *front) serve(ctx context.Context) (err error) {
 	f.warn()
+	defer func() { f.from.failed(err) }()
+	parcels, err := f.meet()
+	if err != nil {
+		return err
+	}
+	if f.instance, err = f.alone(); err != nil {
+		return err
+	}
+	defer f.instance.close()
 	if err := f.raise(ctx); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.lower()) }()
-	f.since, f.asked, f.ended = time.Now(), make(chan reloadAsked), make(chan struct{})
+	f.since, f.gone = time.Now(), make(chan struct{})
+	f.asked, f.upgrades, f.ended = make(chan reloadAsked), make(chan upgradeAsked), make(chan struct{})
 	f.names = newNames(f.log, f.plan.Proxy.StateDir)
 	f.lists.front = f
 	f.lists.open(f.plan)
 	defer func() { err = errors.Join(err, f.lists.close()) }()
-	if err := f.open(ctx); err != nil {
+	if err := f.open(ctx, parcels); err != nil {
 		return err
 	}
 	return f.run(ctx)
@@ -67,15 +87,19 @@ func (f *front) raise(ctx context.Context) error {
 		return err
 	}
 	cfg := *f.plan.Tunnel
-	cfg.Log = f.log
+	cfg.Log, cfg.Inherited, cfg.Ports = f.log, f.from.tunnel(), f.from.ports
+	inherited, err := f.from.takeListener(fdTunnelControl)
+	if err != nil {
+		return err
+	}
 	t, err := tunnel.Up(ctx, cfg)
 	if err != nil {
 		return err
 	}
 	f.tunnel = t
-	f.status, err = startControl(controlSocket(cfg), f.answers())
+	f.status, err = startControl(controlSocket(cfg), inherited, f.answers())
 	if err != nil {
-		return errors.Join(err, t.Close())
+		return errors.Join(err, f.lower())
 	}
 	if learns(f.plan.Tunnel) {
 		plan, err := f.load()
@@ -111,16 +135,26 @@ func (f *front) lower() error {
 	if f.tunnel == nil {
 		return nil
 	}
+	if f.leaving || f.from.waits() {
+		return errors.Join(f.status.leave(), f.status.close(), f.tunnel.Leave())
+	}
 	return errors.Join(f.status.close(), f.tunnel.Close())
 }
 
 // open binds all listeners or none, and lets them in through the tunnel.
-func (f *front) open(ctx context.Context) error {
+func (f *front) open(ctx context.Context, parcels []proxy.Parcel) error {
 	server, err := proxy.New(f.proxyConfig(f.plan))
 	if err != nil {
 		return err
 	}
 	collectBefore(server.MemoryLimit())
+	if f.from.waits() {
+		server.Leave() // until this process has taken over, what it has made is not its own
+	}
+	server.Take(parcels)
+	if err := server.Inherit(f.from.sockets); err != nil {
+		return errors.Join(err, server.Close())
+	}
 	if err := server.Listen(); err != nil {
 		return err
 	}
@@ -133,7 +167,10 @@ func (f *front) open(ctx context.Context) error {
 		err = f.openRunSocket(ctx)
 	}
 	if err != nil {
-		return errors.Join(err, f.admin.close(), server.Close())
+		if f.from.waits() {
+			err = errors.Join(err, f.control.leave(), f.admin.leave())
+		}
+		return errors.Join(err, f.control.close(), f.admin.close(), server.Close())
 	}
 	for _, a := range server.Addrs() {
 		f.log.Info("listening", "on", a.Network()+"/"+a.String())
@@ -189,10 +226,8 @@ func tunnelPorts(server *proxy.Server) []tunnel.Port {
 func (f *front) run(ctx context.Context) error {
 	serving, stopServing := context.WithCancel(ctx)
 	defer stopServing()
-	carrying, stopCarrying := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopCarrying()
-	tunnelEnd := make(chan error, 1)
-	go f.carry(carrying, stopServing, tunnelEnd)
+	f.stop = stopServing
+	f.carrying.start(f)
 	var watching sync.WaitGroup
 	f.lists.follow(serving, f.plan)
 	hangups := f.hangups()
@@ -200,34 +235,67 @@ func (f *front) run(ctx context.Context) error {
 	watching.Go(func() { f.lists.serve(serving) })
 	f.followNames()
 	watching.Go(func() { f.names.serve(serving) })
-	f.notify(daemon.SdNotifyReady)
-	stopping := context.AfterFunc(serving, func() { f.notify(daemon.SdNotifyStopping) })
-	defer stopping()
+	watching.Go(func() { f.ready(serving) })
 	err := f.proxy.Serve(serving)
 	stopServing()
 	watching.Wait()
-	close(f.ended)
-	if f.control != nil {
-		err = errors.Join(err, f.control.close())
-	}
-	err = errors.Join(err, f.admin.close())
-	stopCarrying()
-	return errors.Join(err, <-tunnelEnd)
+	close(f.gone)
+	return errors.Join(err, f.control.close(), f.admin.close(), f.carrying.stop())
 }
 
-// carry moves the tunnel's packets until ctx ends. A tunnel that fails ends the service, too.
-func (f *front) carry(ctx context.Context, fail func(), end chan<- error) {
-	if f.tunnel == nil {
-		<-ctx.Done()
-		end <- nil
+// ready tells the world that this process serves, and that it stops when ctx ends.
+func (f *front) ready(ctx context.Context) {
+	select {
+	case <-f.proxy.Serving():
+	case <-ctx.Done():
 		return
 	}
-	err := f.tunnel.Serve(ctx)
-	if err == nil && ctx.Err() == nil {
-		err = errors.New("the tunnel ended by itself; look at the lines above")
+	if err := f.takeOver(); err != nil {
+		f.log.Error("the process before cannot be told that this one serves", "error", err)
+		f.stop()
+		return
 	}
-	fail()
-	end <- err
+	f.notify(daemon.SdNotifyReady)
+	<-ctx.Done()
+	if !f.leaving {
+		f.notify(daemon.SdNotifyStopping)
+	}
+}
+
+// A carrier runs the tunnel's work, and can stop it for another process. The zero carrier carries nothing.
+type carrier struct {
+	cancel context.CancelFunc // nil: it does not run
+	ended  chan error
+}
+
+// start moves the tunnel's packets until stop. A tunnel that fails ends the service, too.
+func (c *carrier) start(f *front) {
+	if f.tunnel == nil {
+		return
+	}
+	var ctx context.Context
+	ctx, c.cancel = context.WithCancel(context.Background())
+	c.ended = make(chan error, 1)
+	go func() {
+		err := f.tunnel.Serve(ctx)
+		if err == nil && ctx.Err() == nil {
+			err = errors.New("the tunnel ended by itself; look at the lines above")
+		}
+		if err != nil {
+			f.stop()
+		}
+		c.ended <- err
+	}()
+}
+
+// stop returns when no packet is moved any more.
+func (c *carrier) stop() error {
+	if c.cancel == nil {
+		return nil
+	}
+	c.cancel()
+	c.cancel = nil
+	return <-c.ended
 }
 
 // notify tells systemd, where it waits for that.

@@ -8,7 +8,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -32,6 +34,7 @@ type Daemon struct {
 	notify *net.UnixConn // where it says how it is, as to systemd
 	ready  chan struct{} // closed when it has said that it serves
 	heard  chan struct{} // closed when nobody listens any more
+	main   atomic.Int64  // the process that goes on after an upgrade; 0: the first one
 }
 
 // Genkan starts "program run -c FILE" in the namespace, with config as the
@@ -55,7 +58,7 @@ func (l *Lab) Genkan(n *Namespace, program, config string) (*Daemon, error) {
 	if err != nil {
 		return nil, errors.Join(err, notify.Close())
 	}
-	d := &Daemon{p, notify, make(chan struct{}), make(chan struct{})}
+	d := &Daemon{Process: p, notify: notify, ready: make(chan struct{}), heard: make(chan struct{})}
 	go d.listen()
 	return d, nil
 }
@@ -70,6 +73,12 @@ func (d *Daemon) listen() {
 		n, err := d.notify.Read(buf)
 		if err != nil {
 			return
+		}
+		if pid, is := strings.CutPrefix(string(buf[:n]), "MAINPID="); is {
+			main, err := strconv.Atoi(pid)
+			if err == nil {
+				d.main.Store(int64(main))
+			}
 		}
 		if !said && strings.HasPrefix(string(buf[:n]), "READY=1") {
 			said = true
@@ -95,12 +104,49 @@ func (d *Daemon) WaitReady(ctx context.Context, within time.Duration) error {
 	}
 }
 
+// Pid is the number of the process that serves, the last one after an upgrade.
+func (d *Daemon) Pid() int {
+	if pid := d.main.Load(); pid != 0 {
+		return int(pid)
+	}
+	return d.Process.Pid()
+}
+
+// Signal sends a signal to the process that serves.
+func (d *Daemon) Signal(s syscall.Signal) error { return syscall.Kill(d.Pid(), s) }
+
 // Stop is Process.Stop. It may be called again.
 func (d *Daemon) Stop(within time.Duration) error {
-	err := d.Process.Stop(within) // it says goodbye to notify
+	err := d.stopSuccessor(within)
+	err = errors.Join(err, d.Process.Stop(within)) // it says goodbye to notify
 	d.notify.Close()
 	<-d.heard
 	return err
+}
+
+// stopSuccessor stops the process that an upgrade has started. Its exit status
+// is init's to know.
+func (d *Daemon) stopSuccessor(within time.Duration) error {
+	pid := int(d.main.Load())
+	if pid == 0 || Ended(pid) {
+		return nil
+	}
+	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
+		return fmt.Errorf("lab: process %d: %w", pid, err)
+	}
+	for deadline := time.Now().Add(within); !Ended(pid); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("lab: process %d did not end %v after SIGTERM; it wrote:\n%s", pid, within, d.Output())
+		}
+	}
+	return nil
+}
+
+// Ended tells whether a process is gone, or only its number is left.
+func Ended(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, after, _ := strings.Cut(string(stat), ") ")
+	return err != nil || strings.HasPrefix(after, "Z")
 }
 
 // ConfigFile is where Genkan puts the configuration of namespace n.

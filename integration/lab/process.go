@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -20,6 +22,8 @@ const maxOutput = 1 << 20
 type Process struct {
 	cmd  *exec.Cmd
 	out  output
+	pipe *os.File      // what it and its children write
+	read chan struct{} // closed when nobody can write any more
 	done chan struct{} // closed when the program has ended
 	err  error         // of Wait; read after done
 }
@@ -32,24 +36,43 @@ func (n *Namespace) Run(name string, args ...string) (*Process, error) {
 // RunCmd is Run for a command with an environment or input of its own. Its
 // output is taken over.
 func (n *Namespace) RunCmd(cmd *exec.Cmd) (*Process, error) {
-	p := &Process{cmd: cmd, done: make(chan struct{})}
+	p := &Process{cmd: cmd, read: make(chan struct{}), done: make(chan struct{})}
 	p.out.changed = make(chan struct{})
-	cmd.Stdout, cmd.Stderr = &p.out, &p.out
-	// Output pipes that a grandchild keeps open must not hold up Wait for ever.
-	cmd.WaitDelay = 2 * time.Second
+	// A pipe of our own: one of exec's would be closed at the program's end,
+	// and that kills children who write on.
+	var out *os.File
+	var err error
+	if p.pipe, out, err = os.Pipe(); err != nil {
+		return nil, fmt.Errorf("lab: %w", err)
+	}
+	defer out.Close()
+	cmd.Stdout, cmd.Stderr = out, out
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
 	cmd.SysProcAttr.Setpgid = true
 	if err := n.Start(cmd); err != nil {
+		p.pipe.Close()
 		return nil, fmt.Errorf("lab: namespace %q: start %s: %w", n.Name, cmd.Path, err)
 	}
 	go func() {
+		defer close(p.read)
+		_, _ = io.Copy(&p.out, p.pipe) // until the last writer is gone, or Kill
+	}()
+	go func() {
 		p.err = cmd.Wait()
+		select {
+		case <-p.read:
+		case <-time.After(childGrace): // a child holds the pipe
+		}
 		close(p.done)
 	}()
 	return p, nil
 }
+
+// childGrace is how long children may write after a program's end until it
+// counts as ended.
+const childGrace = 200 * time.Millisecond
 
 // Output runs a program in the namespace to its end and returns what it wrote.
 func (n *Namespace) Output(ctx context.Context, name string, args ...string) (string, error) {
@@ -129,6 +152,12 @@ func (p *Process) Kill() {
 		_ = p.cmd.Process.Kill()
 	}
 	<-p.done
+	select {
+	case <-p.read:
+	case <-time.After(2 * time.Second): // somebody has left the group
+	}
+	p.pipe.Close()
+	<-p.read
 }
 
 // Signal sends a signal to the program.

@@ -106,6 +106,7 @@ const initialPacket = 1200
 type Server struct {
 	config Config
 	http   *quichttp.Server
+	late   *quichttp.Server // of connections that came while the other drains
 
 	second   atomic.Int64 // the present one, for unproven
 	unproven atomic.Int64
@@ -118,7 +119,12 @@ type Server struct {
 // NewServer returns a Server that does not serve yet.
 func NewServer(c Config) *Server {
 	s := &Server{config: c.withDefaults(), conns: map[*quic.Conn]struct{}{}}
-	s.http = &quichttp.Server{
+	s.http, s.late = s.newHTTP(), s.newHTTP()
+	return s
+}
+
+func (s *Server) newHTTP() *quichttp.Server {
+	return &quichttp.Server{
 		Handler:        http.HandlerFunc(s.serve),
 		MaxHeaderBytes: s.config.MaxHead,
 		IdleTimeout:    s.config.Idle,
@@ -126,7 +132,6 @@ func NewServer(c Config) *Server {
 			return context.WithValue(ctx, connKey{}, c)
 		},
 	}
-	return s
 }
 
 type connKey struct{} // of the context: the *quic.Conn of a request
@@ -185,7 +190,13 @@ func (s *Server) serveConn(c *quic.Conn) {
 	s.mu.Lock()
 	s.conns[c] = struct{}{}
 	s.mu.Unlock()
-	s.http.ServeQUICConn(c)
+	for _, part := range []*quichttp.Server{s.http, s.late} {
+		err := part.ServeQUICConn(c)
+		if !errors.Is(err, http.ErrServerClosed) || c.Context().Err() != nil {
+			break
+		}
+	}
+	c.CloseWithError(refused, "") // where both drain; nothing otherwise: it has ended
 	s.mu.Lock()
 	delete(s.conns, c)
 	s.mu.Unlock()
@@ -224,8 +235,22 @@ func (s *Server) mustProve(net.Addr) bool {
 }
 
 // Drain asks every client to end after its present requests, and waits for
-// that until ctx ends.
-func (s *Server) Drain(ctx context.Context) { s.http.Shutdown(ctx) }
+// that until ctx ends. Connections whose handshake is under way are served all
+// the same if they come within grace.
+func (s *Server) Drain(ctx context.Context, grace time.Duration) {
+	var both sync.WaitGroup
+	both.Go(func() { s.http.Shutdown(ctx) })
+	both.Go(func() {
+		timer := time.NewTimer(grace)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		s.late.Shutdown(ctx)
+	})
+	both.Wait()
+}
 
 // Cut ends the connections whose client matches, and reports how many.
 func (s *Server) Cut(match func(netip.Addr) bool) int {
@@ -242,4 +267,7 @@ func (s *Server) Cut(match func(netip.Addr) bool) int {
 }
 
 // Close ends all connections now. Sockets are their owners' to close.
-func (s *Server) Close() { s.http.Close() }
+func (s *Server) Close() {
+	s.http.Close()
+	s.late.Close()
+}

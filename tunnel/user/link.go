@@ -141,10 +141,15 @@ func (l *Link) socket(from Files, name string, open func() (int, error)) (s int,
 	return s, err
 }
 
-// Serve moves packets until ctx ends, which is no error. It may be called once.
+// Serve moves packets until ctx ends, which is no error. It may be called again
+// after that.
 func (l *Link) Serve(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	l.stop.reset()
+	if err := l.listen.SetReadDeadline(time.Time{}); err != nil {
+		return err
+	}
 	var errs [3]error
 	var wg sync.WaitGroup
 	wg.Go(func() {

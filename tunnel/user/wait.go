@@ -34,6 +34,12 @@ func newAlarm() (*alarm, error) {
 // ring wakes everybody, those who come later too.
 func (a *alarm) ring() { _, _ = unix.Write(a.fd, []byte{1, 0, 0, 0, 0, 0, 0, 0}) }
 
+// reset ends ring.
+func (a *alarm) reset() {
+	var count [8]byte
+	_, _ = unix.Read(a.fd, count[:]) // EAGAIN: it has not rung
+}
+
 func (a *alarm) close() error { return unix.Close(a.fd) }
 
 // wait returns when fd is ready for the events of poll(2), or has an error that
