@@ -242,7 +242,7 @@ func (k *checker) forward(f *Forward, env acl.Env) proxy.Forward {
 		Name:            f.Name.S,
 		Listen:          k.listens(&f.service, "forward"),
 		To:              k.backends(&f.service, "forward"),
-		Access:          k.policy(&f.service, env),
+		Access:          k.policy(k.presetAccess(f), env),
 		Shadow:          f.Shadow,
 		Announce:        k.announces(&f.service, "proxy-v1", "proxy-v2", "xclient"),
 		AnnounceAddress: f.AnnounceAddress,
