@@ -51,6 +51,11 @@ func (c Config) find() (place, error) {
 	if p.Delegated, err = d.Delegated(p.Local); err == nil {
 		p.Address, err = d.Address(p.Local)
 	}
+	if c.Role == RoleRelay {
+		// RFC 5969 §12: of its own prefix a relay has the Subnet-Router anycast
+		// address; all others lead nowhere, as packets to them would come round.
+		p.Address = p.Delegated.Addr()
+	}
 	if err != nil {
 		return place{}, fmt.Errorf("tunnel: %w", err)
 	}

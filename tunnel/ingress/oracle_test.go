@@ -105,10 +105,12 @@ func oracleInner(cfg Config, outer, src, dst netip.Addr) bool {
 	case Configured:
 		return isOwn(dst) && !isOwn(src)
 	}
-	if dstIn && (dstV4 == cfg.Local || slices.Contains(cfg.Domain.Relays, dstV4)) {
+	own, err := cfg.Domain.Delegated(cfg.Local)
+	toUs := err == nil && dst == own.Addr()
+	if dstIn && (dstV4 == cfg.Local || slices.Contains(cfg.Domain.Relays, dstV4)) && !toUs {
 		return false
 	}
-	if dstIn && cfg.NoHairpin && dstV4 != outer {
+	if dstIn && cfg.NoHairpin && dstV4 != outer && !toUs {
 		return false
 	}
 	return srcIn && srcV4 == outer

@@ -105,20 +105,30 @@ func edgeRules(cfg Config, own []Pattern) []Rule {
 }
 
 // relayRules are the checks of a border relay: every source embeds the outer
-// one, and nothing is for a relay (RFC 6324 §3). An edge may send to itself
-// through the relay, which is how it probes it (RFC 5969 §8); so there is no
-// check for land here.
+// one, and nothing is for a relay (RFC 6324 §3) but what is for the one address
+// of its prefix that RFC 5969 §12 leaves it, the Subnet-Router anycast address.
+// An edge may send to itself through the relay, which is how it probes it (RFC
+// 5969 §8); so there is no check for land here.
 func relayRules(cfg Config) []Rule {
 	domain := []Pattern{v6(cfg.Domain.Prefix)}
 	rules := []Rule{
-		{Reason: Loop, Field: InnerDst, In: endpoints(cfg)},
+		{Reason: Loop, Field: InnerDst, In: endpoints(cfg), Except: anycast(cfg)},
 		{Reason: SrcSpoof, Field: InnerSrc, In: domain, When: NotEmbedded},
 		{Reason: NotRelay, Field: InnerSrc, In: anything, Except: domain},
 	}
 	if cfg.NoHairpin {
-		rules = append(rules, Rule{Reason: NotMine, Field: InnerDst, In: domain, When: NotEmbedded})
+		rules = append(rules, Rule{Reason: NotMine, Field: InnerDst, In: domain, Except: anycast(cfg), When: NotEmbedded})
 	}
 	return rules
+}
+
+// anycast is a relay's own Subnet-Router anycast address (RFC 4291 §2.6.1).
+func anycast(cfg Config) []Pattern {
+	p, err := cfg.Domain.Delegated(cfg.Local)
+	if err != nil { // no 6rd address embeds ours
+		return nil
+	}
+	return []Pattern{v6(netip.PrefixFrom(p.Addr(), 128))}
 }
 
 // endpoints are the inner destinations that embed a tunnel endpoint: routed
