@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"genkan/acl"
+	"genkan/proxy/certs"
 	"genkan/proxy/ftp"
 	"genkan/proxy/message"
 )
@@ -41,6 +42,11 @@ type Config struct {
 	// Underscores says what becomes of a request's fields that a CGI server
 	// would take for ours, such as X_Forwarded_For. Zero: they are dropped.
 	Underscores message.Underscores
+
+	// Certs are the settings of certificates that are in no files; HTTP and
+	// TLS in there are filled in. Without Dir there are no such certificates,
+	// and a site or forward that wants one is an error.
+	Certs certs.Settings
 
 	// MaxConns bounds the client connections that are open at once, over all
 	// listeners. Zero: 65536. At the bound no more are accepted.
@@ -89,8 +95,14 @@ type Site struct {
 	Listen []Listen
 	To     []Backend
 	// Cert and Key are PEM files for TLS: the certificate with its chain,
-	// and its key. Empty: the site has none.
-	Cert, Key string
+	// and its key. Empty: what CertSource says.
+	Cert, Key  string
+	CertSource CertSource
+	// TLSProfile is what clients have to be able to do.
+	TLSProfile certs.Profile
+	// NoRedirect serves the site on port 80 although port 443 of the same
+	// address has it by TLS. False: clients of port 80 are sent there.
+	NoRedirect bool
 	// BackendTLS is how backends with "https://" or "h2://" prove who they are.
 	BackendTLS BackendTLS
 	// NoHTTP3 keeps UDP closed on the site's TLS ports, unless another site
@@ -158,8 +170,15 @@ type Forward struct {
 	// UDP are kept to what the client and an IPv6 path take (package dns).
 	Protocol string
 	// Cert and Key are PEM files: TLS ends here, and the server behind speaks
-	// plain. Empty: the client's bytes pass as they are.
-	Cert, Key string
+	// plain. Empty: what CertSource says, and from nowhere the client's bytes
+	// pass as they are.
+	Cert, Key  string
+	CertSource CertSource
+	// CertNames are what the certificates of CertSource are for. Empty: the
+	// names in SNI.
+	CertNames []string
+	// TLSProfile is what clients have to be able to do.
+	TLSProfile certs.Profile
 	// TLS says how clients come to it, where there is a certificate.
 	TLS ForwardTLS
 	// FTPRequire is what clients of protocol "ftp" must do about TLS. Zero:
@@ -182,6 +201,16 @@ type Forward struct {
 	// MaxSessions bounds the UDP sessions of this forward. Zero: 16384.
 	MaxSessions int
 }
+
+// A CertSource says where a certificate comes from that is in no files. The
+// zero CertSource is CertNone.
+type CertSource uint8
+
+const (
+	CertNone     CertSource = iota // nowhere
+	CertAuto                       // an ACME CA; for names and addresses that none knows, our own
+	CertInternal                   // our own CA
+)
 
 // A ForwardTLS says how clients of a forward with a certificate come to TLS. The
 // zero ForwardTLS is TLSByPort.

@@ -33,6 +33,7 @@ func (s *Server) Apply(cfg Config) error {
 	s.deny.reset()
 	if s.serving != nil {
 		next.start(s.serving, s.probeFrom, lookupSystem)
+		s.applyCerts(next)
 	}
 	for _, d := range opened {
 		s.doors[d.endpoint] = d

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"genkan/proxy/certs"
 	"genkan/proxy/datagram"
 	"genkan/proxy/pipe"
 )
@@ -26,6 +27,7 @@ type Server struct {
 	gate  *gate
 	pipe  *pipe.Engine
 	web   *webEngine
+	certs *certs.Manager
 	stats *counters
 	bites bites
 	deny  *denyLog
@@ -59,6 +61,7 @@ func New(cfg Config) (*Server, error) {
 		log:   log,
 		stats: newCounters(),
 		deny:  newDenyLog(log),
+		certs: certs.NewManager(log),
 		doors: map[endpoint]*door{},
 		pools: poolSet{log: log, open: map[string]*openPool{}},
 
@@ -151,6 +154,8 @@ func (s *Server) Serve(ctx context.Context) error {
 	}
 	s.closeParcels()
 	close(s.started)
+	var following sync.WaitGroup
+	s.startCerts(&following)
 	s.mu.Unlock()
 
 	<-ctx.Done()
@@ -158,6 +163,8 @@ func (s *Server) Serve(ctx context.Context) error {
 	s.running.Wait()
 	s.drain()
 	stop()
+	following.Wait()
+	s.certs.Close()
 	s.pipe.Close()
 	s.closeUDP()
 	s.unreachable.close()

@@ -46,6 +46,9 @@ type call struct {
 // Decide finds the site of a request and its part, judges the client, and says
 // who answers.
 func (v *visit) Decide(r *message.Request) exchange.Decision {
+	if d, ok := v.answerCA(r); ok {
+		return d
+	}
 	st := v.server.state.Load() // rules of this moment, not of the connection's
 	c := &call{visit: v, client: r.Source.Client.Addr, began: time.Now()}
 	d := c.decide(st, r)
@@ -82,6 +85,9 @@ func (c *call) decide(st *state, r *message.Request) exchange.Decision {
 		return c.deny()
 	}
 	if d, refused := c.bound(r); refused {
+		return d
+	}
+	if d, ok := c.toHTTPS(st, r); ok { // before a password is asked for in the clear
 		return d
 	}
 	if p.Answer != nil {

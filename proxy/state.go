@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"genkan/acl"
+	"genkan/proxy/certs"
 	"genkan/proxy/ftp"
 	"genkan/proxy/pool"
 	"genkan/proxy/web"
@@ -31,6 +32,9 @@ type state struct {
 	forwards map[string]*forward
 	groups   map[groupID]*group
 	pools    map[string]*pool.Pool // open ones; set by poolSet.prepare
+
+	pairs    map[[2]string]*certs.Pair // certificates in files, by the two names
+	subjects []certs.Subject           // certificates that are to be had
 }
 
 // A service is what stands behind one socket: sites by Host, forwards by SNI,
@@ -45,7 +49,8 @@ type service struct {
 	forward     *forward // of what sni does not take; nil: sites, or nobody
 
 	tls       bool        // the listener says so
-	hasCert   bool        // one of sites has a certificate
+	hasCert   bool        // one of sites has a certificate, or gets one
+	hasAuto   bool        // one of sites gets one
 	tlsConfig *tls.Config // nil: the sites speak no TLS
 	trusted   []*acl.List // proxies that sites believe: they are many clients each
 	quic      bool        // a site with a certificate wants HTTP/3
@@ -61,8 +66,8 @@ type site struct {
 	routes web.Routes[*part]
 	parts  []*part // of routes
 	trust  trust
-	pseudo bool             // "pseudo-ipv4" is announced
-	cert   *tls.Certificate // nil: none
+	pseudo bool        // "pseudo-ipv4" is announced
+	cert   certificate // none: the site speaks no TLS
 }
 
 // A forward is a Forward made ready. With a port range, each of its groups is
@@ -74,6 +79,7 @@ type forward struct {
 	udpIdle time.Duration // of a UDP session
 	hub     *ftp.Hub      // of protocol "ftp"; nil otherwise
 	tls     *tls.Config   // towards clients; nil: their bytes pass as they are
+	cert    certificate   // of tls
 }
 
 // groupOf is the backends for svc's port.
@@ -93,6 +99,7 @@ func (s *Server) build(cfg Config) (*state, error) {
 		sites:    map[string]*site{},
 		forwards: map[string]*forward{},
 		groups:   map[groupID]*group{},
+		pairs:    map[[2]string]*certs.Pair{},
 	}
 	var errs faults
 	errs.add("", st.timeouts.fill())
@@ -112,7 +119,8 @@ func (s *Server) build(cfg Config) (*state, error) {
 	for _, l := range cfg.Listeners {
 		st.addListener(l, &errs)
 	}
-	st.addTLS(&errs)
+	st.addTLS(s, &errs)
+	st.addSubjects(&errs)
 	st.addGuard(&errs)
 	st.checkPools(&errs)
 	st.checkOverlaps(&errs)
@@ -162,7 +170,7 @@ func (st *state) addSite(c Site, s *Server, errs *faults) {
 		gateway: gateway{"site", c.Name, c.Access, c.Shadow, s.stats.of("site", c.Name)},
 		pseudo:  slices.Contains(c.Announce, "pseudo-ipv4"),
 	}
-	errs.add(place, one.loadCert())
+	errs.add(place, st.certify(one, s))
 	var err error
 	one.trust, err = c.Trust.ready()
 	errs.add(place, err)
@@ -183,8 +191,9 @@ func (st *state) addSite(c Site, s *Server, errs *faults) {
 			if one.trust.from != nil {
 				svc.trusted = append(svc.trusted, one.trust.from)
 			}
-			svc.hasCert = svc.hasCert || one.cert != nil
-			svc.quic = svc.quic || one.cert != nil && !c.NoHTTP3
+			svc.hasCert = svc.hasCert || one.cert.exists()
+			svc.hasAuto = svc.hasAuto || one.cert.from != nil
+			svc.quic = svc.quic || one.cert.exists() && !c.NoHTTP3
 			for _, pattern := range c.Hosts {
 				name, err := canonicalPattern(pattern)
 				if err == nil {
@@ -220,7 +229,7 @@ func (st *state) addForward(c Forward, s *Server, errs *faults) {
 		span = max(span, l.PortEnd-l.Port)
 	}
 	errs.add(place, checkSpans(c))
-	errs.add(place, one.loadCert())
+	errs.add(place, st.terminate(one, s))
 	for offset := range int(span) + 1 {
 		config.offset = uint16(offset)
 		one.groups = append(one.groups, st.takeGroup(config, s))

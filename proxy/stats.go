@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"genkan/acl"
+	"genkan/proxy/certs"
 	"genkan/proxy/pool"
 )
 
@@ -21,6 +22,8 @@ type Stats struct {
 	Rules    []RuleStats  // by kind, then name, then as written; the default last
 	Pools    []pool.Stats // by name
 	Limits   []LimitStats
+	// Certificates are by name.
+	Certificates []certs.Status
 }
 
 // FamilyStats counts client connections of one family.
@@ -108,7 +111,8 @@ func (s *Server) Stats() Stats {
 		IPv4: s.stats.family(0),
 		IPv6: s.stats.family(1),
 
-		Limits: s.bites.stats(),
+		Limits:       s.bites.stats(),
+		Certificates: s.certificates(),
 	}
 	add := func(kind, name string, g gateway) {
 		c := g.count

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"strings"
 
 	"genkan/proxy/certs"
 	"genkan/proxy/dns"
@@ -17,34 +18,86 @@ import (
 	"genkan/proxy/xclient"
 )
 
-// loadCert reads the certificate of a forward that names one: TLS ends here,
-// and the server behind speaks plain.
-func (f *forward) loadCert() error {
+// terminate finds the certificate of a forward that is to have one: TLS ends
+// here, and the server behind speaks plain.
+func (st *state) terminate(f *forward, s *Server) error {
+	hasCert := f.Cert != "" || f.CertSource != CertNone
 	switch {
 	case f.TLS > TLSStart:
 		return fmt.Errorf("tls %d is none of ours", f.TLS)
 	case f.TLS == TLSStart && f.Protocol != "ftp" && !starttls.Supports(f.Protocol):
 		return errors.New("tls \"starttls\" is for mail and FTP; write protocol = \"smtp\", \"imap\", \"pop3\" or \"ftp\" too")
-	case f.TLS == TLSStart && f.Cert == "":
+	case f.TLS == TLSStart && !hasCert:
 		return errors.New("tls \"starttls\" needs a certificate; write cert and key")
-	case f.Cert == "" && f.Key == "" && f.FTPRequire != (ftp.Requirements{}):
+	case !hasCert && f.Key == "" && f.FTPRequire != (ftp.Requirements{}):
 		return errors.New("ftp_require is about TLS that ends here; write cert and key too")
 	case f.FTPRequire != (ftp.Requirements{}) && f.Protocol != "ftp":
 		return errors.New("ftp_require is for FTP; write protocol = \"ftp\" too")
-	case f.Cert == "" && f.Key == "":
+	case !hasCert && f.Key == "":
 		return nil
-	case f.Cert == "" || f.Key == "":
-		return errors.New("cert and key belong together; write both")
 	case f.Protocol == "dns":
 		return errors.New("cert: TLS of protocol \"dns\" is not ended here; take cert and key away")
 	case slices.ContainsFunc(f.Listen, func(l Listen) bool { return l.Network == "udp" }):
 		return errors.New("cert: TLS is over TCP, and this forward listens on UDP; make them two forwards")
 	}
-	cert, err := certs.Load(f.Cert, f.Key)
-	if err == nil {
-		f.tls = certs.Config(func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert, nil })
+	names := f.CertNames
+	if len(names) == 0 {
+		names = f.SNI
 	}
-	return err
+	if f.CertSource != CertNone && len(names) == 0 {
+		return errors.New("no name to get a certificate for; write hosts = [\"mail.example.jp\"], or cert and key")
+	}
+	cert, err := st.certificate(f.Cert, f.Key, f.CertSource, s)
+	if err != nil {
+		return err
+	}
+	f.cert = cert
+	f.tls = certs.Config(forwardFinder{f, names[:min(1, len(names))], s.certs})
+	return st.want(f.CertSource, f.TLSProfile, names)
+}
+
+// A forwardFinder is what clients of a forward are shown.
+type forwardFinder struct {
+	*forward
+	first []string // the name for clients that ask for none
+	certs *certs.Manager
+}
+
+// Certificate finds the certificate for the name that a client asks for; for
+// none, and for one that is not the forward's, the first: mail clients ask for
+// all kinds of names, and check what they get.
+func (f forwardFinder) Certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	name, err := serverName(hello.ServerName)
+	if err != nil {
+		return nil, err
+	}
+	if len(f.first) > 0 && !f.covers(name) {
+		name = f.first[0]
+	}
+	return f.cert.get(hello, name)
+}
+
+// covers tells whether the forward's certificates are for the name.
+func (f forwardFinder) covers(name string) bool {
+	names := f.CertNames
+	if len(names) == 0 {
+		names = f.SNI
+	}
+	return slices.ContainsFunc(names, func(pattern string) bool {
+		canonical, err := canonicalPattern(pattern)
+		if suffix, wild := strings.CutPrefix(canonical, "*"); wild && err == nil {
+			return strings.HasSuffix(name, suffix)
+		}
+		return err == nil && canonical == name
+	})
+}
+
+// Profile gives the parameters of the forward.
+func (f forwardFinder) Profile(*tls.ClientHelloInfo) certs.Profile { return f.TLSProfile }
+
+// Challenge answers a CA.
+func (f forwardFinder) Challenge(name string) (*tls.Certificate, bool) {
+	return f.certs.Challenge(name)
 }
 
 // speaks tells that something is said to the client or to the server before
@@ -111,7 +164,11 @@ func (fl *flow) handshake(config *tls.Config) (net.Conn, error) {
 	defer cancel()
 	fl.stream.cutWith(cancel)
 	conn := tls.Server(fl.conn, config)
-	return conn, conn.HandshakeContext(ctx)
+	err := conn.HandshakeContext(ctx)
+	if err == nil && certs.IsChallenge(conn.ConnectionState()) {
+		err = errChallenge
+	}
+	return conn, err
 }
 
 // refuseTLS ends a flow whose client has not come to TLS.

@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"net/netip"
 	"sync"
 	"time"
@@ -36,13 +35,7 @@ func (w *webEngine) serveQUIC(d *door) {
 		MaxStreams: int64(l.Streams), MaxUnproven: l.Handshakes,
 		Relay: w.relay, Bite: w.server.bites.bite,
 	})
-	config := certs.Config(func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-		svc := w.server.state.Load().services[d.endpoint]
-		if svc == nil {
-			return nil, errors.New("no listener any more")
-		}
-		return svc.certificate(hello)
-	})
+	config := certs.Config(doorFinder{w.server, d.endpoint})
 	w.mu.Lock()
 	w.quic[q] = true
 	w.mu.Unlock()
@@ -68,6 +61,32 @@ func (s *Server) shareQUIC(d *door) {
 	}
 	d.quic = http3.NewSocket(d.udp, older, s.tunnelIndex(d))
 }
+
+// A doorFinder is the finder of an endpoint as it is now: QUIC listeners keep
+// their configuration over a reload.
+type doorFinder struct {
+	server *Server
+	endpoint
+}
+
+func (f doorFinder) now() finder {
+	svc := f.server.state.Load().services[f.endpoint]
+	if svc == nil {
+		svc = &service{} // closing
+	}
+	return finder{svc, f.server.certs}
+}
+
+// Certificate is the endpoint's.
+func (f doorFinder) Certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return f.now().Certificate(hello)
+}
+
+// Profile is Intermediate: there is no old QUIC.
+func (f doorFinder) Profile(*tls.ClientHelloInfo) certs.Profile { return certs.Intermediate }
+
+// Challenge answers no CA: they ask over TCP.
+func (f doorFinder) Challenge(string) (*tls.Certificate, bool) { return nil, false }
 
 // acceptQUIC tells who a client is now, by the addresses of its connection.
 func (w *webEngine) acceptQUIC(d *door, client, local netip.AddrPort, sni string) (message.Source, message.Handler, bool) {

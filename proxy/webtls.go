@@ -12,33 +12,23 @@ import (
 	"genkan/proxy/message"
 )
 
+var errChallenge = errors.New("a CA has seen its challenge answered")
+
 // httpsPort is the port that speaks TLS without being told so.
 const httpsPort = 443
 
-// loadCert reads the certificate of a site that names one.
-func (one *site) loadCert() (err error) {
-	switch {
-	case one.Cert == "" && one.Key == "":
-		return nil
-	case one.Cert == "" || one.Key == "":
-		return errors.New("cert and key belong together; write both")
-	}
-	one.cert, err = certs.Load(one.Cert, one.Key)
-	return err
-}
-
 // addTLS makes the endpoints that speak TLS do so: those of port 443 and
 // those whose listener says so, where a site has a certificate.
-func (st *state) addTLS(errs *faults) {
+func (st *state) addTLS(s *Server, errs *faults) {
 	for e, svc := range maps.Clone(st.services) {
 		if e.network != "tcp" || svc.sites.Empty() {
 			continue
 		}
 		if svc.hasCert && (e.addr.Port() == httpsPort || svc.tls) {
-			svc.tlsConfig = certs.Config(svc.certificate, "h2", "http/1.1")
+			svc.tlsConfig = certs.Config(finder{svc, s.certs}, "h2", "http/1.1")
 			st.addHTTP3(e, svc)
 		} else if svc.tls {
-			errs.add(fmt.Sprintf("listener %q", svc.listen), errors.New("tls = true, but no site there has a certificate; write cert and key"))
+			errs.add(fmt.Sprintf("listener %q", svc.listen), errors.New("tls = true, but no site there has a certificate; write cert and key, or tls = \"auto\""))
 		}
 	}
 }
@@ -53,18 +43,43 @@ func (st *state) addHTTP3(e endpoint, svc *service) {
 	}
 }
 
-// certificate finds the certificate for the name that a client asks for. No
-// name goes to the default site.
-func (svc *service) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+// A finder is what clients of a service's sites are shown.
+type finder struct {
+	svc   *service
+	certs *certs.Manager
+}
+
+// Certificate finds the certificate for the name that a client asks for. No
+// name goes to the default site, and there to the address.
+func (f finder) Certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	name, err := serverName(hello.ServerName)
 	if err != nil {
 		return nil, err
 	}
-	if one, ok := svc.sites.Find(name); ok && one.cert != nil {
-		return one.cert, nil
+	one, ok := f.svc.sites.Find(name)
+	switch {
+	case ok && one.cert.exists():
+		return one.cert.get(hello, name)
+	case name == "" && !ok && f.svc.hasAuto: // an address is all that the client knows
+		return f.certs.Get(hello, "", localOf(hello))
 	}
 	return nil, fmt.Errorf("no certificate for %q", name)
 }
+
+// Profile gives the parameters of the site.
+func (f finder) Profile(hello *tls.ClientHelloInfo) certs.Profile {
+	name, err := serverName(hello.ServerName)
+	if err != nil {
+		return certs.Intermediate
+	}
+	if one, ok := f.svc.sites.Find(name); ok {
+		return one.TLSProfile
+	}
+	return certs.Intermediate
+}
+
+// Challenge answers a CA.
+func (f finder) Challenge(name string) (*tls.Certificate, bool) { return f.certs.Challenge(name) }
 
 // serverName gives SNI as routes compare names; "" where there is none.
 func serverName(sni string) (string, error) {
@@ -88,6 +103,9 @@ func (w *webEngine) handshake(a *arrival, swap *fiber.Swap, from *message.Source
 		return nil, err
 	}
 	cs := conn.ConnectionState()
+	if certs.IsChallenge(cs) {
+		return nil, errChallenge
+	}
 	from.TLS = true
 	from.ServerName, _ = serverName(cs.ServerName)
 	return conn, nil

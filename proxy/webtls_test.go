@@ -270,11 +270,10 @@ func TestSitePlainHTTP2(t *testing.T) {
 func TestSiteTLSMistakes(t *testing.T) {
 	listen := mustListen(t, "[::1]:443")
 	cert, key := writeCert(t, time.Hour, "a.test")
-	old, oldKey := writeCert(t, -time.Hour, "a.test")
+	_, oldKey := writeCert(t, -time.Hour, "a.test")
 	for _, row := range []struct{ cert, key, want string }{
 		{cert, "", `site "a.test": cert and key belong together; write both`},
 		{cert, oldKey, `tls: private key does not match public key; want PEM files, the key of the first certificate`},
-		{old, oldKey, `expired on ` + time.Now().Add(-time.Hour).UTC().Format(time.DateOnly) + `; get a new one`},
 		{"/nowhere/cert.pem", key, `site "a.test": cert "/nowhere/cert.pem": no such file or directory`},
 	} {
 		_, err := New(Config{Sites: []Site{{Name: "a.test", Listen: listen, To: mustBackend(t, "127.0.0.1:8"), Access: acl.AllowAll(), Cert: row.cert, Key: row.key}}})

@@ -59,6 +59,7 @@ func (g gauges) Collect(out chan<- prometheus.Metric) {
 	s.services(state.Proxy)
 	s.rules(state.Proxy)
 	s.pools(state.Proxy)
+	s.certificates(state.Proxy)
 	g.lists(s)
 	if state.Tunnel != nil {
 		s.tunnel(state.Tunnel.Status)

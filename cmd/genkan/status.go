@@ -94,6 +94,9 @@ func (s runState) words(out io.Writer) {
 		}
 		fmt.Fprintf(out, "%s %s: backend %s: open %d of %d, %d failed%s\n", b.Kind, b.Name, b.Backend, b.Open, b.Total, b.Failures, state)
 	}
+	for _, c := range s.Proxy.Certificates {
+		fmt.Fprintln(out, certificateWords(c, time.Now()))
+	}
 	for _, r := range s.Proxy.Rules {
 		if r.Denied+r.Gated > 0 {
 			fmt.Fprintf(out, "%s %s: %s denied %d\n", r.Kind, r.Name, ruleAt(r.Tally), r.Denied+r.Gated)

@@ -1,9 +1,21 @@
-// Package certs is TLS towards clients: certificates from files, and the one
-// set of parameters that every TLS listener has.
+// Package certs is TLS towards clients: where certificates come from, and the
+// parameters that every TLS listener has.
 //
-//	cert, err := certs.Load("www.pem", "www.key")
-//	config := certs.Config(func(h *tls.ClientHelloInfo) (*tls.Certificate, error) { … }, "h2", "http/1.1")
-//	conn := tls.Server(raw, config)
+//	m := certs.NewManager(log)
+//	err := m.Apply(settings, subjects)     // what is to be had, before or while it runs
+//	m.Start(ctx)                           // orders, renews, until Close
+//	cert, err := m.Get(hello, name)        // in a handshake
+//	defer m.Close()
+//
+// A certificate is of a pair of files, followed as they change (files.go); or
+// of an ACME CA (authority.go), by certmagic, which keeps it in package store
+// and renews it when it or the CA says so; or, for names and addresses that no
+// public CA knows, of a CA of our own (local.go). What is wanted is ordered by
+// a keeper each (keeper.go), after a look whether the name leads here at all
+// (preflight.go). The CA's challenges are answered by our own listeners:
+// challenge.go has what they say, dns01.go what goes into DNS. No name is
+// ordered for because a client asks for it, unless an allow-list agrees
+// (demand.go).
 package certs
 
 import (
@@ -13,10 +25,9 @@ import (
 	"time"
 )
 
-// Load reads a certificate with its chain, the server's own first, and its
-// key, both PEM. A certificate that is over, or not yet valid, is an error:
-// every client would refuse it.
-func Load(certFile, keyFile string) (*tls.Certificate, error) {
+// read reads a certificate with its chain, the server's own first, and its
+// key, both PEM.
+func read(certFile, keyFile string) (*tls.Certificate, error) {
 	certPEM, err := os.ReadFile(certFile)
 	if err != nil {
 		return nil, fmt.Errorf("cert %q: %w", certFile, reason(err))
@@ -29,14 +40,19 @@ func Load(certFile, keyFile string) (*tls.Certificate, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cert %q, key %q: %w; want PEM files, the key of the first certificate", certFile, keyFile, err)
 	}
+	return &cert, nil
+}
+
+// timely refuses a certificate that every client would refuse now.
+func timely(certFile string, cert *tls.Certificate) error {
 	now := time.Now()
 	switch {
 	case now.After(cert.Leaf.NotAfter):
-		return nil, fmt.Errorf("cert %q: expired on %s; get a new one", certFile, cert.Leaf.NotAfter.Format(time.DateOnly))
+		return fmt.Errorf("cert %q: expired on %s; get a new one", certFile, cert.Leaf.NotAfter.Format(time.DateOnly))
 	case now.Before(cert.Leaf.NotBefore):
-		return nil, fmt.Errorf("cert %q: not valid before %s; is the clock right?", certFile, cert.Leaf.NotBefore.Format(time.DateTime))
+		return fmt.Errorf("cert %q: not valid before %s; is the clock right?", certFile, cert.Leaf.NotBefore.Format(time.DateTime))
 	}
-	return &cert, nil
+	return nil
 }
 
 // reason takes the path away, which the message has already.
@@ -45,20 +61,4 @@ func reason(err error) error {
 		return pe.Err
 	}
 	return err
-}
-
-// Config is Mozilla's "intermediate" profile (version 5.7): TLS 1.3 and 1.2,
-// the latter with ephemeral keys and authenticated encryption only. protos
-// are offered by ALPN, the preferred first.
-func Config(get func(*tls.ClientHelloInfo) (*tls.Certificate, error), protos ...string) *tls.Config {
-	return &tls.Config{
-		GetCertificate: get,
-		NextProtos:     protos,
-		MinVersion:     tls.VersionTLS12,
-		CipherSuites: []uint16{
-			tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-			tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
-			tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-		},
-	}
 }

@@ -25,7 +25,6 @@ import (
 	"go.uber.org/goleak"
 
 	"genkan/acl"
-	"genkan/proxy/certs"
 	"genkan/proxy/http3"
 	"genkan/proxy/internal/webtest"
 	"genkan/proxy/message"
@@ -79,7 +78,7 @@ func startFrontOn(t *testing.T, udp *net.UDPConn, older *http3.Older, backend st
 	f.server = http3.NewServer(cfg)
 	f.addr = udp.LocalAddr().String()
 	done := make(chan error)
-	config := certs.Config(selfSigned(t), "h3")
+	config := &tls.Config{GetCertificate: selfSigned(t), NextProtos: []string{"h3"}}
 	go func() { done <- f.server.Serve(f.socket, config) }()
 	t.Cleanup(func() {
 		f.server.Close()

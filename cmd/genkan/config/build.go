@@ -104,6 +104,9 @@ func (k *checker) placeOf(msg string) acl.Pos {
 			return p.Name.Pos
 		}
 	}
+	if k.c.ACME != nil && strings.HasPrefix(msg, "[acme]: ") {
+		return k.c.ACME.Pos
+	}
 	return acl.Pos{File: k.c.File}
 }
 
@@ -181,6 +184,8 @@ func (k *checker) site(s *Site, env acl.Env) proxy.Site {
 		Check:        proxy.Check(s.Check),
 		MaxConns:     s.MaxConns,
 		NoHTTP3:      s.NoHTTP3,
+		NoRedirect:   s.NoRedirect,
+		TLSProfile:   tlsProfile(s.Profile),
 		Cert:         relative(s.Cert),
 		Key:          relative(s.Key),
 		Trust:        k.trust(s, env),
@@ -199,13 +204,7 @@ func (k *checker) site(s *Site, env acl.Env) proxy.Site {
 		out.Pool = "default"
 		k.needPool(s.Name.Pos, "announce \"pseudo-ipv4\"", out.Pool)
 	}
-	onTLSPort := func(l proxy.Listen) bool { return l.Port <= 443 && 443 <= max(l.Port, l.PortEnd) }
-	if !s.Cert.Given() && !s.Key.Given() && slices.ContainsFunc(out.Listen, onTLSPort) {
-		k.warn(s.Name.Pos, "site %q listens on port 443 without a certificate, so it speaks plain HTTP there; write cert and key", s.Name.S)
-	}
-	if s.Cert.Given() != s.Key.Given() {
-		k.mistake(s.Name.Pos, "site %q has one of cert and key; TLS needs both", s.Name.S)
-	}
+	k.siteCert(s, &out)
 	if s.TrustHeader != "" && len(s.Trust) == 0 {
 		k.mistake(s.Name.Pos, "site %q has trust_header, and trusts nobody; write trust = [\"10.9.0.0/24\"] too", s.Name.S)
 	}
@@ -256,6 +255,7 @@ func (k *checker) forward(f *Forward, env acl.Env) proxy.Forward {
 		Cert:            relative(f.Cert),
 		Key:             relative(f.Key),
 		TLS:             forwardTLS(f.TLS),
+		TLSProfile:      tlsProfile(f.Profile),
 		FTPRequire:      k.ftpRequire(f),
 		ECS:             f.ECS,
 	}
@@ -280,6 +280,7 @@ func (k *checker) forward(f *Forward, env acl.Env) proxy.Forward {
 	if udp && len(f.SNI) > 0 {
 		k.mistake(f.SNI[0].Pos, "sni is read from TLS over TCP, and this forward listens on UDP; make them two forwards")
 	}
+	k.forwardCert(f, &out)
 	k.ranges(f, &out)
 	k.passive(f, &out)
 	k.openRelay(f, &out)
@@ -349,7 +350,7 @@ func (k *checker) pools() []proxy.Pool {
 }
 
 func (k *checker) proxyConfig() proxy.Config {
-	out := proxy.Config{MaxConns: k.c.MaxConns, StateDir: k.c.StateDir.S, Timeouts: proxy.Timeouts(k.c.Timeouts), Limits: proxy.Limits(k.c.Limits)}
+	out := proxy.Config{MaxConns: k.c.MaxConns, StateDir: k.c.StateDir.S, Timeouts: proxy.Timeouts(k.c.Timeouts), Limits: proxy.Limits(k.c.Limits), Certs: k.certs()}
 	switch k.c.Underscores {
 	case "reject":
 		out.Underscores = message.RejectAliases

@@ -19,6 +19,7 @@ type Config struct {
 	Limits      Limits
 	Tunnel      *Tunnel // nil: there is none
 	Admin       *Admin  // nil: nowhere
+	ACME        *ACME   // nil: what holds without it
 	Lists       []List
 	Sites       []Site
 	Forwards    []Forward
@@ -93,6 +94,13 @@ func fields() []field[Config] {
 				c.Admin = &Admin{Pos: v.pos}
 				if sub(d, v, adminFields(), c.Admin) {
 					c.Admin.Pos = v.table.pos
+				}
+			}},
+		{"acme", `[acme]`, "certificates that come by themselves; without it from Let's Encrypt, where a site listens on port 443",
+			func(d *decoder, c *Config, v *value) {
+				c.ACME = &ACME{Pos: v.pos}
+				if sub(d, v, acmeFields(), c.ACME) {
+					c.ACME.Pos = v.table.pos
 				}
 			}},
 		{"listener", `[listener."tunnel:25"]`, "what sites and forwards on one listener share",

@@ -26,6 +26,11 @@ func (c *Config) parts() map[string]string {
 	if c.Admin != nil {
 		all["[admin]"] = c.Admin.Listen.S
 	}
+	if c.ACME != nil {
+		acme := *c.ACME
+		acme.Pos = acl.Pos{}
+		all["[acme]"] = fmt.Sprint(acme)
+	}
 	for _, s := range c.Sites {
 		all["site "+quote(s.Name.S)] = fmt.Sprint(s)
 	}

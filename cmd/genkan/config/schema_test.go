@@ -51,7 +51,7 @@ func TestSchema(t *testing.T) {
 		{"[timeouts]\ndial = 5", "at '/timeouts/dial': got number, want string"},
 		{"[site.\"a.example\"]\nlisten = \":80\"\nto = [\"10.0.0.1:80\"]\ncheck = { interval = \"5s\" }", ""},
 		{"[site.\"a.example\"]\nlisten = \":80\"\ncheck = { intervall = \"5s\" }", "additional properties 'intervall' not allowed"},
-		{"[forward.ssh]\nsni = [\"a.example\"]\nhosts = [\"a.example\"]", "additional properties 'hosts' not allowed"},
+		{"[forward.ssh]\nsni = [\"a.example\"]\ntrust = [\"10.0.0.1\"]", "additional properties 'trust' not allowed"},
 		{"[lists]\noffice = [\"192.0.2.0/24\"]\nblocked = { file = \"x\" }", ""},
 		{"[lists]\nblocked = { fil = \"x\" }", "additional properties 'fil' not allowed"},
 	} {

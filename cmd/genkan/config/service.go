@@ -6,6 +6,8 @@ import "time"
 type Site struct {
 	service
 	Hosts        []Text // what Host may say; none: NAME alone
+	TLS          Text   // "auto", "internal" or "off"; not given: "auto" where it listens on port 443, without cert and key
+	NoRedirect   bool   // redirect_http = false: port 80 serves the site though port 443 has it
 	Trust        []Text // prefixes or lists of peers whose header is believed
 	TrustHeader  string // which one: "x-forwarded-for" (default) or "forwarded"
 	PseudoHeader Text   // the name of the header that announce = ["pseudo-ipv4"] sets
@@ -18,6 +20,7 @@ type Site struct {
 // A Forward is [forward.NAME]: one TCP or UDP service, found by its port and perhaps by SNI.
 type Forward struct {
 	service
+	Hosts           []Text        // what an automatic certificate is for; none: SNI
 	SNI             []Text        // names in the TLS ClientHello; none: all connections
 	Passive         Text          // ports for the data of FTP
 	TLS             string        // "implicit", "starttls", or "" for what the port says
@@ -44,6 +47,7 @@ type service struct {
 	MaxConns int  // at one backend at once; 0: no bound
 	Cert     Text // PEM files for TLS, relative to the configuration file
 	Key      Text
+	Profile  string // tls_profile: "intermediate" (default) or "old"
 
 	AllowOpenRelay bool // the backend may take every client for the front itself
 
@@ -91,6 +95,8 @@ func common[T any](of func(*T) *service, announce string) []field[T] {
 			func(d *decoder, t *T, v *value) { of(t).Cert = d.text(v) }},
 		{"key", `"/etc/ssl/www.example.jp.key"`, "the certificate's key, PEM",
 			func(d *decoder, t *T, v *value) { of(t).Key = d.text(v) }},
+		{"tls_profile", `"old"`, "which TLS clients must speak, after Mozilla: \"intermediate\" (default), TLS 1.2 and 1.3, or \"old\" for those who need TLS 1.0",
+			func(d *decoder, t *T, v *value) { of(t).Profile = d.choice(v, "intermediate", "old") }},
 		{"allow_open_relay", `true`, "lets mail and DNS servers see all clients as the front's own address",
 			func(d *decoder, t *T, v *value) { of(t).AllowOpenRelay = d.boolean(v) }},
 	}
@@ -115,6 +121,14 @@ func siteFields() []field[Site] {
 				s.BackendTLS.Given = true
 				sub(d, v, backendTLSFields(), &s.BackendTLS)
 			}},
+		{"tls", `"internal"`, "where the certificate comes from without cert and key: \"auto\" (default on port 443), an ACME CA, or for private names and addresses our own, \"internal\", always our own, or \"off\"",
+			func(d *decoder, s *Site, v *value) {
+				if word := d.choice(v, "auto", "internal", "off"); word != "" {
+					s.TLS = Text{word, v.pos}
+				}
+			}},
+		{"redirect_http", `false`, "whether port 80 sends clients to https:// where port 443 of the same address has the site; true (default) or false",
+			func(d *decoder, s *Site, v *value) { s.NoRedirect = !d.boolean(v) }},
 		{"http3", `false`, "whether the ports that speak TLS speak HTTP/3, too, over UDP; true (default) or false",
 			func(d *decoder, s *Site, v *value) { s.NoHTTP3 = !d.boolean(v) }},
 		{"trust", `["10.9.0.0/24"]`, "proxies in front of us whose header about the client is believed: prefixes or names of lists",
@@ -131,14 +145,18 @@ func siteFields() []field[Site] {
 
 func forwardFields() []field[Forward] {
 	return append(common(func(f *Forward) *service { return &f.service }, `["proxy-v2"]`), []field[Forward]{
+		{"hosts", `["mail.example.jp"]`, "the names that an automatic certificate is for; those of sni without it",
+			func(d *decoder, f *Forward, v *value) { f.Hosts = d.texts(v) }},
 		{"sni", `["mail.example.jp"]`, "takes only TLS connections to these names (with ECH, the public one); *.NAME is possible; all others go to the listener's forward or sites without sni, else they are reset",
 			func(d *decoder, f *Forward, v *value) { f.SNI = d.texts(v) }},
 		{"protocol", `"smtp"`, "what the bytes are, for sensible defaults, which check shows: \"dns\", \"smtp\", \"imap\", \"pop3\", \"ssh\" or \"ftp\"",
 			func(d *decoder, f *Forward, v *value) {
 				f.Protocol = d.choice(v, "dns", "smtp", "imap", "pop3", "ssh", "ftp")
 			}},
-		{"tls", `"starttls"`, "with cert and key: \"implicit\" TLS from the first byte (default but for FTP, where only port 990 is), or \"starttls\" of protocol smtp, imap, pop3 or ftp; imap and pop3 then take no password without",
-			func(d *decoder, f *Forward, v *value) { f.TLS = d.choice(v, "implicit", "starttls") }},
+		{"tls", `"starttls"`, "\"implicit\" TLS from the first byte (default with cert and key but for FTP, where only port 990 is), or \"starttls\" of protocol smtp, imap, pop3 or ftp, where imap and pop3 take no password before; without cert and key the certificate comes by itself, and \"auto\" and \"internal\" say from whom, as of a site",
+			func(d *decoder, f *Forward, v *value) {
+				f.TLS = d.choice(v, "implicit", "starttls", "auto", "internal")
+			}},
 		{"passive", `"50000-50099"`, "of protocol \"ftp\": the ports for data, best the server's own passive range, with which TLS that the server ends works, too",
 			func(d *decoder, f *Forward, v *value) { f.Passive = d.text(v) }},
 		{"ftp_require", `["login", "data", "reuse"]`, "of protocol \"ftp\" with cert and key, what clients must do: TLS before \"login\", TLS for \"data\", and \"reuse\" of the control connection's TLS session for data; nothing (default)",
