@@ -115,6 +115,29 @@ func TestForwardBackendRefuses(t *testing.T) {
 	poll(t, "the slot was not given back", func() bool { return s.Stats().Open == 0 })
 }
 
+// A backend at its max_conns gets no more: the client is told at once, and the
+// operator which backend it was. When one goes there is room again.
+func TestForwardBackendFull(t *testing.T) {
+	to := startBackend(t, echo)
+	s := start(t, Config{Forwards: []Forward{{
+		Name: "small", Listen: mustListen(t, "[::1]:0"), To: mustBackend(t, to), Access: acl.AllowAll(), MaxConns: 1,
+	}}})
+	first := mustDial(t, s.at(t, "::1"))
+	first.Write([]byte("x"))
+	if _, err := io.ReadFull(first, make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	wantReset(t, s.at(t, "::1"))
+	s.log.waitFor(t, `msg="no backend"`, "forward=small", "client=::1", `cause="backend `+to+`: at max_conns"`, "waited=")
+	first.Close()
+	poll(t, "the backend was not given back", func() bool { return s.Stats().Backends[0].Open == 0 })
+	next := mustDial(t, s.at(t, "::1"))
+	next.Write([]byte("x"))
+	if _, err := io.ReadFull(next, make([]byte, 1)); err != nil {
+		t.Error(err)
+	}
+}
+
 // The next backend is tried while nothing was sent, and one that fails over
 // and over is not tried first any more.
 func TestForwardRetriesAndEjects(t *testing.T) {

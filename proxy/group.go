@@ -124,8 +124,9 @@ func (c groupConfig) equal(other groupConfig) bool {
 }
 
 var (
-	errNoBackend = errors.New("no backend is well")
-	errFull      = errors.New("all backends are at max_conns")
+	errNoBackend = errors.New("no backend is left to try")
+	errDown      = errors.New("down, say its checks")
+	errFull      = errors.New("at max_conns")
 	errUnknown   = errors.New("name not resolved yet")
 )
 
@@ -138,31 +139,45 @@ type lease struct {
 func (l *lease) done() { l.open.Add(-1) }
 
 // pick chooses a backend for client, none of tried. It takes one that is
-// ejected only where all are: an answer late is better than none.
+// ejected only where all are: an answer late is better than none. Its error
+// says of each backend why it was not that one.
 func (g *group) pick(client acl.Addr, tried []*member) (*lease, error) {
 	now := time.Now()
-	reason := errNoBackend
+	var reasons []error
 	for _, wellOnly := range []bool{true, false} {
 		for _, m := range g.order(client) {
-			if slices.Contains(tried, m) || m.isWell(now) != wellOnly || m.isDown() {
+			if slices.Contains(tried, m) || m.isWell(now) != wellOnly {
 				continue
 			}
-			addrs := m.addrs.Load()
-			if addrs == nil {
-				reason = fmt.Errorf("%s: %w", m.text, errUnknown)
-				continue
+			l, err := g.leaseOf(m)
+			if err == nil {
+				return l, nil
 			}
-			if n := m.open.Add(1); g.config.maxConns > 0 && n > int64(g.config.maxConns) {
-				m.open.Add(-1)
-				reason = errFull
-				continue
-			}
-			n := m.total.Add(1)
-			ip := (*addrs)[int(n)%len(*addrs)]
-			return &lease{m, netip.AddrPortFrom(ip, m.port)}, nil
+			reasons = append(reasons, fmt.Errorf("backend %s: %w", m.text, err))
 		}
 	}
-	return nil, reason
+	if reasons == nil {
+		return nil, errNoBackend
+	}
+	return nil, joinOnLine(reasons)
+}
+
+// leaseOf takes m, if it may be had.
+func (g *group) leaseOf(m *member) (*lease, error) {
+	addrs := m.addrs.Load()
+	switch {
+	case m.isDown():
+		return nil, errDown
+	case addrs == nil:
+		return nil, errUnknown
+	}
+	if n := m.open.Add(1); g.config.maxConns > 0 && n > int64(g.config.maxConns) {
+		m.open.Add(-1)
+		return nil, errFull
+	}
+	n := m.total.Add(1)
+	ip := (*addrs)[int(n)%len(*addrs)]
+	return &lease{m, netip.AddrPortFrom(ip, m.port)}, nil
 }
 
 // order gives the members in the order in which they are to be tried.

@@ -104,8 +104,9 @@ func TestMaxConns(t *testing.T) {
 	if err != nil || first.member == second.member {
 		t.Fatalf("%v, %v, %v", first, second, err)
 	}
-	if _, err := g.pick(client, nil); !errors.Is(err, errFull) {
-		t.Errorf("%v, want %v", err, errFull)
+	_, err = g.pick(client, nil)
+	if want := "backend 10.0.0.1:80: at max_conns; backend 10.0.0.2:80: at max_conns"; !errors.Is(err, errFull) || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
 	}
 	second.done()
 	if third, err := g.pick(client, nil); err != nil || third.member != second.member {
@@ -157,8 +158,8 @@ func TestChecks(t *testing.T) {
 	g.start(context.Background(), dial, nil)
 	defer g.close()
 	log.waitFor(t, `msg="backend is down"`, "backend="+to, "failures=3", `cause="answer \"-LOADING\\r\\n\" lacks \"+PONG\""`)
-	if _, err := g.pick(mustAddr(t, "192.0.2.1"), nil); !errors.Is(err, errNoBackend) {
-		t.Errorf("%v, want %v", err, errNoBackend)
+	if _, err := g.pick(mustAddr(t, "192.0.2.1"), nil); err == nil || err.Error() != "backend "+to+": down, say its checks" {
+		t.Errorf("%v, want it down", err)
 	}
 	well.Store(true)
 	log.waitFor(t, `msg="backend is well again"`, "backend="+to)
@@ -209,7 +210,7 @@ func TestResolve(t *testing.T) {
 		g.start(t.Context(), nil, lookup)
 		defer g.close()
 		synctest.Wait()
-		want := "app.test:80: name not resolved yet"
+		want := "backend app.test:80: name not resolved yet"
 		if _, err := g.pick(client, nil); err == nil || err.Error() != want {
 			t.Errorf("%v, want %s", err, want)
 		}
