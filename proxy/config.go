@@ -1,11 +1,13 @@
 package proxy
 
 import (
+	"io"
 	"log/slog"
 	"net/netip"
 	"time"
 
 	"genkan/acl"
+	"genkan/proxy/accesslog"
 	"genkan/proxy/certs"
 	"genkan/proxy/ftp"
 	"genkan/proxy/message"
@@ -57,6 +59,12 @@ type Config struct {
 	Limits   Limits
 	// Log gets one line an event. Nil discards.
 	Log *slog.Logger
+	// AccessLog gets requests that are of no site. Zero: nowhere.
+	AccessLog accesslog.Spec
+	// Front is this machine's name, in access logs.
+	Front string
+	// Stdout is what access logs mean by "stdout". Nil discards.
+	Stdout io.Writer
 }
 
 // Timeouts bound every wait. Zero means the default, negative is an error.
@@ -128,6 +136,8 @@ type Site struct {
 	// MaxConns bounds the requests that one backend has at once. Zero: no bound.
 	MaxConns int
 	Handling
+	// AccessLog gets a line a request. Zero: nowhere.
+	AccessLog accesslog.Spec
 	// Routes are parts of the site that are handled in another way.
 	Routes []Route
 }
@@ -198,6 +208,9 @@ type Forward struct {
 	// Idle and Lifetime override Config.Timeouts where not zero.
 	Idle     time.Duration
 	Lifetime time.Duration
+	// AccessLog gets a line a connection or UDP session, once it has ended.
+	// Zero: nowhere.
+	AccessLog accesslog.Spec
 	// MaxSessions bounds the UDP sessions of this forward. Zero: 16384.
 	MaxSessions int
 }

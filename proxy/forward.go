@@ -37,13 +37,13 @@ func (a *arrival) forward(f *forward, hello sni.Hello) {
 	v := a.server.judge(f.gateway, acl.Client{Addr: a.addr(), Tunnel: a.tunnel})
 	fl := &flow{arrival: a, forward: f, verdict: v, group: f.groupOf(a.svc), stream: &stream{client: a.addr()}}
 	if !v.Allow {
-		fl.turnAway()
+		fl.turnAway(403, nil)
 		return
 	}
 	if err := fl.introduce(hello); err != nil {
 		f.count.failed.Add(1)
 		a.server.deny.note("denied", f.kind, f.name, a.addr(), acl.Verdict{Why: err.Error()})
-		fl.turnAway()
+		fl.turnAway(503, err)
 		return
 	}
 	switch {
@@ -72,8 +72,9 @@ func (fl *flow) apart(step func()) {
 	fl.server.entering.Go(step)
 }
 
-// turnAway ends a flow that has not begun.
-func (fl *flow) turnAway() {
+// turnAway ends a flow that has not begun. status is what HTTP would call it.
+func (fl *flow) turnAway(status int, cause error) {
+	fl.logFlow(status, pipe.Result{}, "", cause)
 	fl.verdict.Release()
 	if fl.pooled != nil {
 		fl.pooled.Release()
@@ -155,7 +156,7 @@ func (fl *flow) done(r pipe.Result) {
 	s.gate.leave()
 	fl.verdict.Release()
 	if fl.pooled != nil {
-		fl.pooled.Release()
+		defer fl.pooled.Release()
 	}
 	count.up.Add(r.Up)
 	count.down.Add(r.Down)
@@ -167,11 +168,13 @@ func (fl *flow) done(r pipe.Result) {
 		if l != nil {
 			l.done()
 		}
+		fl.logFlow(502, r, "", joinOnLine(errs))
 		s.log.Warn("no backend", "forward", fl.forward.Name, "client", fl.client.Addr(), "cause", joinOnLine(errs), "waited", since(fl.began))
 		return
 	}
 	l.succeeded()
 	l.done()
+	fl.logFlow(200, r, l.text, r.Err)
 	attrs := []any{
 		"forward", fl.forward.Name, "client", fl.client.Addr(), "backend", l.text,
 		"up", r.Up, "down", r.Down, "lasted", since(fl.began), "end", r.Reason.String(), "by", r.Side.String(),

@@ -1,6 +1,9 @@
 package proxy
 
-import "genkan/acl"
+import (
+	"genkan/acl"
+	"genkan/proxy/accesslog"
+)
 
 // A gateway is what judging needs to know of a site or forward.
 type gateway struct {
@@ -8,6 +11,7 @@ type gateway struct {
 	access     *acl.Policy
 	shadow     bool
 	count      *serviceCounters
+	log        *accesslog.Log // nil: none; set by logSet.prepare
 }
 
 // judge decides whether client may enter by g, counts it, and logs a denial.

@@ -23,9 +23,14 @@ func (s *Server) Apply(cfg Config) error {
 	if err := s.pools.prepare(next); err != nil {
 		return errors.Join(err, s.pools.keep(s.state.Load()))
 	}
+	if err := s.logs.prepare(next); err != nil {
+		s.logs.keep(s.state.Load())
+		return errors.Join(err, s.pools.keep(s.state.Load()))
+	}
 	back := s.makeWay(next)
 	opened, err := s.open(next)
 	if err != nil {
+		s.logs.keep(s.state.Load())
 		return errors.Join(err, back(), s.pools.keep(s.state.Load()))
 	}
 	next.continueTallies(s.state.Load())
@@ -48,6 +53,7 @@ func (s *Server) Apply(cfg Config) error {
 		}
 	}
 	old.stop(next)
+	s.logs.keep(next)
 	if err := s.pools.keep(next); err != nil {
 		s.log.Warn("pool not undone", "cause", err)
 	}

@@ -38,6 +38,7 @@ type Server struct {
 
 	mu    sync.Mutex // guards the fields below, and lets one Apply at a time
 	pools poolSet
+	logs  logSet
 	doors map[endpoint]*door
 
 	inherited inheritance     // until Listen
@@ -84,7 +85,7 @@ func (s *Server) Listen() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := s.state.Load()
-	if err := s.pools.prepare(st); err != nil {
+	if err := errors.Join(s.pools.prepare(st), s.logs.prepare(st)); err != nil {
 		return errors.Join(err, s.endPools())
 	}
 	opened, err := s.open(st)
@@ -208,8 +209,9 @@ func (s *Server) closePools() error {
 	return s.endPools()
 }
 
-// endPools closes the pools. s.mu is held.
+// endPools closes the pools and access logs. s.mu is held.
 func (s *Server) endPools() error {
+	s.logs.keep(&state{})
 	if s.leaving {
 		return s.pools.leave()
 	}

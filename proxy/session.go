@@ -266,12 +266,14 @@ func (one *session) finish() {
 		f.count.failed.Add(1)
 		why := fmt.Sprintf("backend %s: %s after %s", one.lease.text, err, since(one.began))
 		s.deny.note("no backend", f.kind, f.name, acl.AddrFrom(one.key.client.Addr()), acl.Verdict{Why: why})
+		one.logSession(502, why)
 		s.unreachable.tell(r, one.key.client, netip.AddrPortFrom(one.key.local, one.door.port))
 		return
 	}
 	if one.reason == reasonHanded {
 		return // another process will tell
 	}
+	one.logSession(200, one.reason)
 	attrs := []any{
 		"forward", f.Name, "client", one.key.client.Addr(), "backend", one.lease.text,
 		"up", one.in.Load(), "down", one.out.Load(), "lasted", since(one.began), "end", one.reason,

@@ -41,6 +41,9 @@ type call struct {
 	errs    []error
 	dialled time.Time // the present try
 	refused error     // the pool has no address for the client
+
+	target, referer, agent string // as they came, for the access log
+	user                   string // who gave a password
 }
 
 // Decide finds the site of a request and its part, judges the client, and says
@@ -67,6 +70,7 @@ func (c *call) decide(st *state, r *message.Request) exchange.Decision {
 	if svc := st.services[c.visit.at]; svc != nil {
 		c.site, _ = svc.sites.Find(r.Authority.Host)
 	}
+	c.note(r)
 	if c.site == nil {
 		return c.refuse(r, 421, "no such site here")
 	}
@@ -225,36 +229,46 @@ func (c *call) next(_ http1.Target, err error) (http1.Target, bool) {
 }
 
 // Done ends a request: it was answered, or the client has gone.
-func (v *visit) Done(_ *message.Request, d exchange.Decision, res exchange.Result) {
+func (v *visit) Done(r *message.Request, d exchange.Decision, res exchange.Result) {
 	c, ok := d.Note.(*call)
-	if !ok {
-		return
+	if !ok { // refused before Decide
+		c = &call{visit: v, client: r.Source.Client.Addr, began: time.Now()}
+		c.note(r)
 	}
 	c.verdict.Release()
-	if c.pooled != nil {
-		c.pooled.Release()
-	}
 	if c.lease != nil {
 		c.lease.succeeded()
 		c.lease.done()
 	}
-	switch {
-	case !c.verdict.Allow || res.Fault == http1.FaultClient || res.Fault == http1.FaultAborted:
-	case c.refused != nil:
-		c.site.count.failed.Add(1)
-		v.server.deny.note("denied", c.site.kind, c.site.name, c.client, acl.Verdict{Why: c.refused.Error()})
-	case len(c.errs) > 0 && c.lease == nil:
-		c.fail("no backend", joinOnLine(c.errs))
-	case res.Fault != 0:
-		c.fail("no answer", res.Err)
-	case res.Err != nil:
-		v.server.log.Info("answer cut", "site", c.site.Name, "client", c.client, "sent", res.Sent, "cause", res.Err)
+	c.logRequest(r, res, c.ended(res))
+	if c.pooled != nil {
+		c.pooled.Release()
 	}
 }
 
-func (c *call) fail(message string, err error) {
+// ended counts and logs a request that went wrong, and gives the cause.
+func (c *call) ended(res exchange.Result) error {
+	switch {
+	case !c.verdict.Allow || res.Fault == http1.FaultClient || res.Fault == http1.FaultAborted:
+		return res.Err
+	case c.refused != nil:
+		c.site.count.failed.Add(1)
+		c.visit.server.deny.note("denied", c.site.kind, c.site.name, c.client, acl.Verdict{Why: c.refused.Error()})
+		return c.refused
+	case len(c.errs) > 0 && c.lease == nil:
+		return c.fail("no backend", joinOnLine(c.errs))
+	case res.Fault != 0:
+		return c.fail("no answer", res.Err)
+	case res.Err != nil:
+		c.visit.server.log.Info("answer cut", "site", c.site.Name, "client", c.client, "sent", res.Sent, "cause", res.Err)
+	}
+	return res.Err
+}
+
+func (c *call) fail(message string, err error) error {
 	c.site.count.failed.Add(1)
 	c.visit.server.log.Warn(message, "site", c.site.Name, "client", c.client, "cause", err, "waited", since(c.began))
+	return err
 }
 
 func (one *site) isClaim(name string) bool {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"genkan/acl"
+	"genkan/proxy/accesslog"
 	"genkan/proxy/certs"
 	"genkan/proxy/ftp"
 	"genkan/proxy/pool"
@@ -33,8 +34,9 @@ type state struct {
 	groups   map[groupID]*group
 	pools    map[string]*pool.Pool // open ones; set by poolSet.prepare
 
-	pairs    map[[2]string]*certs.Pair // certificates in files, by the two names
-	subjects []certs.Subject           // certificates that are to be had
+	pairs     map[[2]string]*certs.Pair // certificates in files, by the two names
+	subjects  []certs.Subject           // certificates that are to be had
+	accessLog *accesslog.Log            // of requests that are no site's; set by logSet.prepare
 }
 
 // A service is what stands behind one socket: sites by Host, forwards by SNI,
@@ -123,6 +125,7 @@ func (s *Server) build(cfg Config) (*state, error) {
 	st.addSubjects(&errs)
 	st.addGuard(&errs)
 	st.checkPools(&errs)
+	st.checkLogs(&errs)
 	st.checkOverlaps(&errs)
 	if err := errs.join(); err != nil {
 		return nil, err
@@ -167,7 +170,7 @@ func (st *state) addSite(c Site, s *Server, errs *faults) {
 	errs.add(place, checkPseudoHeader(c.PseudoHeader, c.Announce))
 	one := &site{
 		Site:    c,
-		gateway: gateway{"site", c.Name, c.Access, c.Shadow, s.stats.of("site", c.Name)},
+		gateway: gateway{"site", c.Name, c.Access, c.Shadow, s.stats.of("site", c.Name), nil},
 		pseudo:  slices.Contains(c.Announce, "pseudo-ipv4"),
 	}
 	errs.add(place, st.certify(one, s))
@@ -215,7 +218,7 @@ func (st *state) addForward(c Forward, s *Server, errs *faults) {
 		c.Pool = "default"
 	}
 	errs.add(place, checkForwardAnnounce(c))
-	one := &forward{Forward: c, gateway: gateway{"forward", c.Name, c.Access, c.Shadow, s.stats.of("forward", c.Name)}}
+	one := &forward{Forward: c, gateway: gateway{"forward", c.Name, c.Access, c.Shadow, s.stats.of("forward", c.Name), nil}}
 	one.udpIdle = cmp.Or(c.Idle, st.timeouts.UDPIdle)
 	one.Idle = cmp.Or(c.Idle, st.timeouts.Idle)
 	one.MaxSessions = cmp.Or(c.MaxSessions, 16384)

@@ -24,6 +24,7 @@ type Stats struct {
 	Limits   []LimitStats
 	// Certificates are by name.
 	Certificates []certs.Status
+	Logs         []LogStats // by destination
 }
 
 // FamilyStats counts client connections of one family.
@@ -106,7 +107,11 @@ func family(a acl.Addr) int {
 // reload took away are gone; equal rules go on.
 func (s *Server) Stats() Stats {
 	st := s.state.Load()
+	s.mu.Lock()
+	logs := s.logs.stats()
+	s.mu.Unlock()
 	stats := Stats{
+		Logs: logs,
 		Open: int(s.gate.open.Load()),
 		IPv4: s.stats.family(0),
 		IPv6: s.stats.family(1),

@@ -175,7 +175,7 @@ func (fl *flow) handshake(config *tls.Config) (net.Conn, error) {
 func (fl *flow) refuseTLS(err error) {
 	fl.server.log.Info("connection refused", "forward", fl.forward.Name, "client", fl.client.Addr(), "cause", err, "waited", since(fl.began))
 	fl.server.conns.remove(fl.stream)
-	fl.turnAway()
+	fl.turnAway(400, err)
 }
 
 // negotiate leads the client to TLS by STARTTLS.

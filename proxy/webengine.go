@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"genkan/acl"
+	"genkan/proxy/accesslog"
 	"genkan/proxy/exchange"
 	"genkan/proxy/fiber"
 	"genkan/proxy/http1"
@@ -300,4 +301,8 @@ func (w *webEngine) relay(client net.Conn, early []byte, backend net.Conn, answe
 // scanner sends some.
 func (w *webEngine) refused(from message.Source, status int, err error) {
 	w.server.log.Debug("no request", "client", from.Client.Addr, "status", status, "cause", err)
+	w.server.state.Load().accessLog.Write(&accesslog.Entry{
+		Began: time.Now(), Client: from.Client.Addr, Port: from.ClientPort, Tunnel: from.Client.Tunnel, TLS: from.TLS,
+		Status: status, Cause: err.Error(),
+	})
 }

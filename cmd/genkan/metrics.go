@@ -60,6 +60,9 @@ func (g gauges) Collect(out chan<- prometheus.Metric) {
 	s.rules(state.Proxy)
 	s.pools(state.Proxy)
 	s.certificates(state.Proxy)
+	for _, l := range state.Proxy.Logs {
+		s.counter("genkan_access_log_lost_total", "Lines that an access log lost, as its place was full or too slow.", float64(l.Lost), label{"to", l.To})
+	}
 	g.lists(s)
 	if state.Tunnel != nil {
 		s.tunnel(state.Tunnel.Status)

@@ -18,12 +18,12 @@ import (
 	"genkan/tunnel"
 )
 
-// hangups delivers SIGHUP where that means a reload. Call it before anybody is told that this front serves: an
-// unhandled SIGHUP ends the process.
+// hangups delivers the signals that mean something to a front: SIGHUP, SIGUSR1, by which logrotate asks for new log
+// files, and SIGUSR2. Call it before anybody is told that this front serves: an unhandled SIGHUP ends the process.
 func (f *front) hangups() chan os.Signal {
-	c := make(chan os.Signal, 1)
+	c := make(chan os.Signal, 3)
 	if f.reloads {
-		signal.Notify(c, syscall.SIGHUP, syscall.SIGUSR2)
+		signal.Notify(c, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
 	}
 	return c
 }
@@ -45,7 +45,11 @@ func (f *front) watch(ctx context.Context, hangups chan os.Signal) {
 		case <-ctx.Done():
 			return
 		case s := <-hangups:
-			if s == syscall.SIGUSR2 {
+			switch s {
+			case syscall.SIGUSR1:
+				f.proxy.ReopenLogs()
+				continue
+			case syscall.SIGUSR2:
 				f.upgradeBySignal(ctx)
 				continue
 			}

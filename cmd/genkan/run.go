@@ -42,7 +42,7 @@ SIGTERM and SIGINT let what is open finish and undo everything; a second one end
 			}
 			log = log.With("front", hostname())
 			return untilSignal(cmd.Context(), log, func(ctx context.Context) error {
-				f := &front{plan: plan, log: log, reloads: true, socket: socket, from: from}
+				f := &front{plan: plan, log: log, out: io.out, reloads: true, socket: socket, from: from}
 				return f.serve(ctx)
 			})
 		},

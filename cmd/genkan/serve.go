@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"os"
@@ -23,6 +24,7 @@ import (
 type front struct {
 	plan   *config.Plan
 	log    *slog.Logger
+	out    io.Writer      // standard output; nil: none
 	tunnel *tunnel.Tunnel // nil: none
 	proxy  *proxy.Server
 	status *control // answers about the tunnel; nil: none
@@ -190,7 +192,7 @@ func collectBefore(limit uint64) {
 // proxyConfig is a plan's part for the proxy, with what is known only now.
 func (f *front) proxyConfig(plan *config.Plan) proxy.Config {
 	cfg := plan.Proxy
-	cfg.Log = f.log
+	cfg.Log, cfg.Front, cfg.Stdout = f.log, hostname(), f.out
 	if f.tunnel != nil {
 		cfg.Tunnel = acl.AddrFrom(f.tunnel.Address())
 		cfg.TunnelInterface = f.tunnel.Interface()

@@ -186,6 +186,7 @@ func (k *checker) site(s *Site, env acl.Env) proxy.Site {
 		NoHTTP3:      s.NoHTTP3,
 		NoRedirect:   s.NoRedirect,
 		TLSProfile:   tlsProfile(s.Profile),
+		AccessLog:    k.logTo(s.AccessLog),
 		Cert:         relative(s.Cert),
 		Key:          relative(s.Key),
 		Trust:        k.trust(s, env),
@@ -252,6 +253,7 @@ func (k *checker) forward(f *Forward, env acl.Env) proxy.Forward {
 		Idle:            f.Idle,
 		Lifetime:        f.Lifetime,
 		MaxSessions:     f.MaxSessions,
+		AccessLog:       k.logTo(f.AccessLog),
 		Cert:            relative(f.Cert),
 		Key:             relative(f.Key),
 		TLS:             forwardTLS(f.TLS),
@@ -350,7 +352,7 @@ func (k *checker) pools() []proxy.Pool {
 }
 
 func (k *checker) proxyConfig() proxy.Config {
-	out := proxy.Config{MaxConns: k.c.MaxConns, StateDir: k.c.StateDir.S, Timeouts: proxy.Timeouts(k.c.Timeouts), Limits: proxy.Limits(k.c.Limits), Certs: k.certs()}
+	out := proxy.Config{MaxConns: k.c.MaxConns, StateDir: k.c.StateDir.S, Timeouts: proxy.Timeouts(k.c.Timeouts), Limits: proxy.Limits(k.c.Limits), Certs: k.certs(), AccessLog: k.logTo(Log{})}
 	switch k.c.Underscores {
 	case "reject":
 		out.Underscores = message.RejectAliases

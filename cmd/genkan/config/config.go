@@ -20,6 +20,7 @@ type Config struct {
 	Tunnel      *Tunnel // nil: there is none
 	Admin       *Admin  // nil: nowhere
 	ACME        *ACME   // nil: what holds without it
+	Log         Log
 	Lists       []List
 	Sites       []Site
 	Forwards    []Forward
@@ -103,6 +104,8 @@ func fields() []field[Config] {
 					c.ACME.Pos = v.table.pos
 				}
 			}},
+		{"log", `[log]`, "the access log of all sites and forwards that say nothing else",
+			func(d *decoder, c *Config, v *value) { sub(d, v, logFields(), &c.Log) }},
 		{"listener", `[listener."tunnel:25"]`, "what sites and forwards on one listener share",
 			func(d *decoder, c *Config, v *value) {
 				c.Listeners = tables(d, v, func(name Text, t *table) Listener {

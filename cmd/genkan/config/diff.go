@@ -23,6 +23,9 @@ func (c *Config) parts() map[string]string {
 			all["[tunnel.dns_update]"] = fmt.Sprint(u.Server, u.Key, u.Names, u.PTR, u.TTL)
 		}
 	}
+	if c.Log != (Log{}) {
+		all["[log]"] = fmt.Sprint(c.Log)
+	}
 	if c.Admin != nil {
 		all["[admin]"] = c.Admin.Listen.S
 	}

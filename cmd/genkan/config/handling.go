@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"strings"
 
-	"genkan/acl"
 	"genkan/proxy"
 	"genkan/proxy/exchange"
 	"genkan/proxy/message"
@@ -24,19 +23,18 @@ type Handling struct {
 	MaxHeader   int // bytes; 0: 64 KiB, as of all requests
 	ErrorPages  []ErrorPage
 
-	status acl.Pos
+	hasStatus bool
 }
 
 // An ErrorPage is one key of error_pages = { … }.
 type ErrorPage struct {
 	Status string // "502", or "5xx"
-	Pos    acl.Pos
 	File   Text
 }
 
 // answers reports whether requests need no backend.
 func (h *Handling) answers() bool {
-	return h.Redirect.Given() || h.status.Line != 0 || h.Body.Given() || h.File.Given()
+	return h.Redirect.Given() || h.hasStatus || h.Body.Given() || h.File.Given()
 }
 
 func handlingFields[T any](of func(*T) *Handling) []field[T] {
@@ -44,7 +42,7 @@ func handlingFields[T any](of func(*T) *Handling) []field[T] {
 		{"redirect", `"https://www.example.jp{path}"`, "sends clients elsewhere in the place of to: a URL or a path; {path} is path and query of the request, {host} the name in Host",
 			func(d *decoder, t *T, v *value) { of(t).Redirect = d.text(v) }},
 		{"status", `503`, "answers without a backend: 200 to 599 (200 with body or file), of a redirect 301, 302 (default), 303, 307 or 308",
-			func(d *decoder, t *T, v *value) { of(t).status = v.pos; of(t).Status = d.number(v, 200, 599) }},
+			func(d *decoder, t *T, v *value) { of(t).hasStatus = true; of(t).Status = d.number(v, 200, 599) }},
 		{"body", `"Back at noon."`, "the content of that answer",
 			func(d *decoder, t *T, v *value) { of(t).Body = d.text(v) }},
 		{"file", `"maintenance.html"`, "the file that the content is in, 1 MiB at most; read at start and reload",
@@ -66,6 +64,10 @@ func handlingFields[T any](of func(*T) *Handling) []field[T] {
 
 // errorPages reads { STATUS = "FILE" }.
 func (d *decoder) errorPages(v *value) []ErrorPage {
+	file := stringSchema()
+	if d.says(schema{Type: "object", Rest: &file}) {
+		return nil
+	}
 	if v.kind != inline {
 		d.wrong(v)
 		return nil
@@ -78,7 +80,7 @@ func (d *decoder) errorPages(v *value) []ErrorPage {
 			continue
 		}
 		if file := d.text(e.val); file.Given() {
-			pages = append(pages, ErrorPage{e.key, e.pos, file})
+			pages = append(pages, ErrorPage{e.key, file})
 		}
 	}
 	return pages
@@ -86,6 +88,10 @@ func (d *decoder) errorPages(v *value) []ErrorPage {
 
 // size reads a number of bytes: 1048576, "1024KiB", "1MiB".
 func (d *decoder) size(v *value, low, high int64) int {
+	number, text := schema{Type: "integer", Minimum: &low, Maximum: &high}, schema{Type: "string", Pattern: "^[0-9]+([KMGT]iB)?$"}
+	if d.says(schema{AnyOf: []*schema{&number, &text}}) {
+		return 0
+	}
 	if v.kind == integer {
 		return d.number(v, low, high)
 	}

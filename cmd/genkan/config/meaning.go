@@ -22,14 +22,15 @@ type checker struct {
 	stands  *tunnel.Config // the tunnel that stands, with what was found out; nil: none is known
 	sources []source       // the lists of files
 	named   map[string]*acl.List
-	chosen  Mistakes // no mistakes: what presets have chosen
+	chosen  Mistakes         // no mistakes: what presets have chosen
+	told    map[acl.Pos]bool // destinations of logs that were reported
 }
 
 func newChecker(r *report, c *Config, opt Options) *checker {
 	if opt.Limits == nil {
 		opt.Limits = acl.NewLimits(0)
 	}
-	return &checker{report: r, c: c, limits: opt.Limits, log: opt.Log, stands: opt.Stands, named: make(map[string]*acl.List)}
+	return &checker{report: r, c: c, limits: opt.Limits, log: opt.Log, stands: opt.Stands, named: make(map[string]*acl.List), told: make(map[acl.Pos]bool)}
 }
 
 // A place is one listener of one service.

@@ -75,6 +75,8 @@ func keyTable() string {
 	rows(&b, "route: ", ownRoute)
 	rows(&b, "forward: ", forward)
 	rows(&b, "request_headers, response_headers.", editFields())
+	rows(&b, "log.", logFields())
+	rows(&b, "access_log.", accessLogFields())
 	rows(&b, "check.", checkFields())
 	rows(&b, "backend_tls.", backendTLSFields())
 	rows(&b, "lists, one: ", listFields())

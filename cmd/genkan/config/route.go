@@ -34,6 +34,10 @@ func routeFields() []field[Route] {
 
 // routes reads the routes of a site.
 func (d *decoder) routes(v *value, site Text) []Route {
+	if d.schema != nil {
+		d.says(schema{Type: "array", Items: d.inner(func() { decode(d, nil, routeFields(), new(Route)) })})
+		return nil
+	}
 	if v.kind != array {
 		d.wrong(v)
 		return nil
@@ -107,6 +111,10 @@ func editFields() []field[Edits] {
 
 // edits reads { NAME = "VALUE" }, or several values in a list.
 func (d *decoder) edits(v *value) []Edit {
+	values := stringOrListSchema()
+	if d.says(schema{Type: "object", Rest: &values}) {
+		return nil
+	}
 	if v.kind != inline {
 		d.wrong(v)
 		return nil

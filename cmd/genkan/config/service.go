@@ -49,6 +49,8 @@ type service struct {
 	Key      Text
 	Profile  string // tls_profile: "intermediate" (default) or "old"
 
+	AccessLog Log
+
 	AllowOpenRelay bool // the backend may take every client for the front itself
 
 	hasAccess, hasListen, hasTo bool
@@ -97,6 +99,8 @@ func common[T any](of func(*T) *service, announce string) []field[T] {
 			func(d *decoder, t *T, v *value) { of(t).Key = d.text(v) }},
 		{"tls_profile", `"old"`, "which TLS clients must speak, after Mozilla: \"intermediate\" (default), TLS 1.2 and 1.3, or \"old\" for those who need TLS 1.0",
 			func(d *decoder, t *T, v *value) { of(t).Profile = d.choice(v, "intermediate", "old") }},
+		{"access_log", `"/var/log/genkan/www.log" or { to = "…", format = "json" }`, "in the place of log.access; \"off\" for none",
+			func(d *decoder, t *T, v *value) { of(t).AccessLog = d.accessLog(v) }},
 		{"allow_open_relay", `true`, "lets mail and DNS servers see all clients as the front's own address",
 			func(d *decoder, t *T, v *value) { of(t).AllowOpenRelay = d.boolean(v) }},
 	}
