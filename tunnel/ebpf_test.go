@@ -226,12 +226,13 @@ func TestEBPFHeals(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		for addr, change := range map[string]func(netlink.Link, *netlink.Addr) error{
-			"203.0.113.5/24": netlink.AddrDel, "203.0.113.6/24": netlink.AddrAdd,
-		} {
-			a, err := netlink.ParseAddr(addr)
+		for _, c := range []struct {
+			addr   string
+			change func(netlink.Link, *netlink.Addr) error
+		}{{"203.0.113.5/24", netlink.AddrDel}, {"203.0.113.6/24", netlink.AddrAdd}} { // the other way round both would go
+			a, err := netlink.ParseAddr(c.addr)
 			if err == nil {
-				err = change(link, a)
+				err = c.change(link, a)
 			}
 			if err != nil {
 				return err

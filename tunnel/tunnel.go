@@ -115,6 +115,9 @@ func (t *Tunnel) standing(left *state) (*state, error) {
 		t.cfg.Log.Info("tunnel: adopts what a former process left", "interface", t.cfg.Interface, "pid", left.Pid, "steps", len(left.Steps))
 		s.Steps, s.Index = left.Steps, left.Index
 		err = s.dropForeignLink(t.cfg.Interface)
+		if slices.ContainsFunc(s.Steps, func(st step) bool { return st.Op == opLink }) {
+			s.Datapath = left.Datapath
+		}
 	}
 	return s, err
 }
@@ -180,10 +183,14 @@ func (t *Tunnel) candidates() []string {
 		return []string{t.cfg.Datapath}
 	}
 	all := []string{DatapathKernel, DatapathEBPF, DatapathUserspace}
+	works := t.name
 	if t.site.check == nil {
+		works = t.state.Datapath // of what is adopted
+	}
+	if works == "" {
 		return all
 	}
-	return append([]string{t.name}, slices.DeleteFunc(all, func(n string) bool { return n == t.name })...)
+	return append([]string{works}, slices.DeleteFunc(all, func(n string) bool { return n == works })...)
 }
 
 // survey looks where the tunnel stands and what it has to be.

@@ -67,7 +67,7 @@ func (f *front) serve(ctx context.Context) (err error) {
 	if err := f.raise(ctx); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, f.lower()) }()
+	defer func() { err = errors.Join(err, f.lower(ctx)) }()
 	f.since, f.gone = time.Now(), make(chan struct{})
 	f.asked, f.upgrades, f.ended = make(chan reloadAsked), make(chan upgradeAsked), make(chan struct{})
 	f.names = newNames(f.log, f.plan.Proxy.StateDir)
@@ -101,12 +101,12 @@ func (f *front) raise(ctx context.Context) error {
 	f.tunnel = t
 	f.status, err = startControl(controlSocket(cfg), inherited, f.answers())
 	if err != nil {
-		return errors.Join(err, f.lower())
+		return errors.Join(err, f.lower(ctx))
 	}
 	if learns(f.plan.Tunnel) {
 		plan, err := f.load()
 		if err != nil {
-			return errors.Join(err, f.lower())
+			return errors.Join(err, f.lower(ctx))
 		}
 		f.plan = plan
 	}
@@ -132,13 +132,17 @@ func (f *front) answers() http.Handler {
 	return mux
 }
 
-// lower undoes raise.
-func (f *front) lower() error {
+// lower undoes raise. Where systemd is about to start the next process, the tunnel stays for that.
+func (f *front) lower(ctx context.Context) error {
 	if f.tunnel == nil {
 		return nil
 	}
 	if f.leaving || f.from.waits() {
 		return errors.Join(f.status.leave(), f.status.close(), f.tunnel.Leave())
+	}
+	if ctx.Err() != nil && restarting(ctx) {
+		f.log.Info("the tunnel stays for the next process", "interface", f.tunnel.Interface())
+		return errors.Join(f.status.close(), f.tunnel.Leave())
 	}
 	return errors.Join(f.status.close(), f.tunnel.Close())
 }

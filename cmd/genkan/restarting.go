@@ -1,0 +1,55 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path"
+	"strings"
+	"time"
+)
+
+// jobPatience bounds the question to systemd.
+const jobPatience = 5 * time.Second
+
+// restarting reports whether systemd stops this process to start the next one: the tunnel then stays for that. SIGTERM
+// itself is the same for "stop" and "restart"; the job is not. Without systemd, or an answer, it is a stop.
+func restarting(ctx context.Context) bool {
+	if os.Getenv("INVOCATION_ID") == "" {
+		return false
+	}
+	text, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return false
+	}
+	unit := unitOf(string(text))
+	if unit == "" {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), jobPatience)
+	defer cancel()
+	jobs, err := exec.CommandContext(ctx, "systemctl", "list-jobs", "--full", "--plain", "--no-legend", unit).Output()
+	return err == nil && restartJob(string(jobs), unit)
+}
+
+// unitOf is the service that a process is in, from /proc/PID/cgroup: "0::/system.slice/genkan.service". "" is none.
+func unitOf(cgroup string) string {
+	for line := range strings.Lines(cgroup) {
+		for dir := strings.TrimSpace(line); dir != "." && dir != "/"; dir = path.Dir(dir) {
+			if base := path.Base(dir); strings.HasSuffix(base, ".service") {
+				return base
+			}
+		}
+	}
+	return ""
+}
+
+// restartJob finds a unit's job in lines of systemctl's: JOB UNIT TYPE STATE.
+func restartJob(jobs, unit string) bool {
+	for line := range strings.Lines(jobs) {
+		if f := strings.Fields(line); len(f) >= 3 && f[1] == unit {
+			return f[2] == "restart"
+		}
+	}
+	return false
+}
