@@ -1,11 +1,9 @@
 # Genkan. "make test" and "make demo" want root and Go, on a fresh Debian too.
-GO      ?= go
-PREFIX  ?= /usr/local
-VERSION := $(shell git -c safe.directory='*' describe --tags --always --dirty 2>/dev/null || echo unknown)
+export GO ?= go
 export GOFLAGS += -buildvcs=false # under sudo, git does not trust the clone
 
 build:          ## bin/genkan, one static file
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/genkan ./cmd/genkan
+	./cmd/genkan/dist/build.sh
 
 demo: build     ## the whole thing in network namespaces on this machine
 	./bin/genkan demo
@@ -31,10 +29,10 @@ bench: build    ## against other proxies and tunnels, side by side
 	$(GO) run ./integration/bench -tunnel
 	$(GO) test -run '^$$' -bench ListLoad -benchtime 3x ./integration/bench
 
-install: build  ## the program and its unit into DESTDIR/PREFIX, /usr/local unless set
-	install -D -m 755 bin/genkan $(DESTDIR)$(PREFIX)/sbin/genkan
-	install -D -m 644 cmd/genkan/genkan.service $(DESTDIR)$(PREFIX)/lib/systemd/system/genkan.service
-	sed -i 's|/usr/local|$(PREFIX)|' $(DESTDIR)$(PREFIX)/lib/systemd/system/genkan.service
+install: build  ## the program, its unit, manuals and completions into DESTDIR/PREFIX
+	./cmd/genkan/dist/install.sh
+package: build  ## dist/*.deb and dist/*.rpm
+	./cmd/genkan/dist/package.sh
 clean: ; rm -rf bin dist
 
-.PHONY: build demo test test-kernel test-reliability setup lint fuzz bench install clean
+.PHONY: build demo test test-kernel test-reliability setup lint fuzz bench install package clean

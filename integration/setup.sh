@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the Debian packages that the tests need and starts none of their
-# servers; puts Sendmail and the kernels of the virtual machines into the
-# cache. Does nothing, and needs no network, where all are there.
+# servers; puts Sendmail, a small Debian and the kernels of the virtual
+# machines into the cache. Does nothing, and needs no network, where all are there.
 set -eu
 cd "$(dirname "$0")"
 
@@ -9,7 +9,7 @@ packages='gcc libc6-dev curl iproute2 nftables apache2 openssh-server
 	openssh-client nginx dovecot-imapd dovecot-pop3d postfix vsftpd lftp wget tnftp
 	inetutils-ftp python3 redis-server unbound bind9 bind9-dnsutils dnsmasq-base
 	isc-dhcp-client m4 openssl
-	qemu-system-x86 xz-utils'
+	qemu-system-x86 xz-utils debootstrap rpm'
 kernels='bookworm trixie uml'
 
 if ! command -v dpkg-query >/dev/null; then
@@ -48,5 +48,6 @@ done
 {
 	[ -z "$missing" ] || install $missing
 	servers/fetch.sh
+	./chroot.sh
 	[ "$(dpkg --print-architecture)" != amd64 ] || kernel/fetch.sh $kernels
 }

@@ -14,7 +14,7 @@ import (
 // and to take everything back.
 func TestUnitCapabilities(t *testing.T) {
 	setpriv := require.Program(t, "setpriv", "util-linux")
-	unit, err := os.ReadFile("../cmd/genkan/genkan.service")
+	unit, err := os.ReadFile("../cmd/genkan/dist/genkan.service")
 	if err != nil {
 		t.Fatal(err)
 	}

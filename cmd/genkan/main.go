@@ -19,8 +19,8 @@ import (
 	"genkan/cmd/genkan/config"
 )
 
-// version is set by the linker (-X main.version=…).
-var version = "unknown"
+// version and commit are set by the linker (-X main.version=…).
+var version, commit = "unknown", "unknown"
 
 func main() {
 	os.Exit(program(context.Background(), os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}))

@@ -31,8 +31,24 @@ alike, decides once who may enter, and hands the connection on over plain IPv4.`
 		return usagef("%w; see %q", err, cmd.CommandPath()+" --help")
 	})
 	root.AddCommand(
-		runCommand(io), checkCommand(io), forwardCommand(io), explainCommand(io), formatCommand(io), initCommand(io), schemaCommand(io), doctorCommand(io),
-		listCommand(io), whoCommand(io), statusCommand(io), reloadCommand(io), upgradeCommand(io), tunnelCommand(io), addressCommand(io), demoCommand(io), versionCommand(io),
+		runCommand(io),
+		checkCommand(io),
+		forwardCommand(io),
+		explainCommand(io),
+		formatCommand(io),
+		initCommand(io),
+		schemaCommand(io),
+		manCommand(io),
+		doctorCommand(io),
+		listCommand(io),
+		whoCommand(io),
+		statusCommand(io),
+		reloadCommand(io),
+		upgradeCommand(io),
+		tunnelCommand(io),
+		addressCommand(io),
+		demoCommand(io),
+		versionCommand(io),
 	)
 	return root
 }

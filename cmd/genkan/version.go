@@ -47,22 +47,12 @@ type module struct {
 }
 
 func readBuild() build {
-	b := build{Version: version, Commit: "unknown", Go: "unknown", Modules: []module{}}
+	b := build{Version: version, Commit: commit, Go: "unknown", Modules: []module{}}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return b
 	}
 	b.Go = info.GoVersion
-	changed := ""
-	for _, s := range info.Settings {
-		switch {
-		case s.Key == "vcs.revision":
-			b.Commit = s.Value
-		case s.Key == "vcs.modified" && s.Value == "true":
-			changed = ", changed since"
-		}
-	}
-	b.Commit += changed
 	for _, m := range info.Deps {
 		b.Modules = append(b.Modules, module{m.Path, m.Version})
 	}

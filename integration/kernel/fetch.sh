@@ -6,7 +6,9 @@
 # Needs no root and leaves apt's own state alone.
 set -eu
 
-mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
+# Where this machine has its own packages from.
+mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Component: main' | head -n 1)
+[ -n "$mirror" ] || { echo "fetch: apt has no source of packages" >&2; exit 1; }
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/genkan/kernel
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 

@@ -22,6 +22,8 @@ type schema struct {
 	Properties  map[string]*schema `json:"properties,omitempty"`
 	Rest        any                `json:"additionalProperties,omitempty"` // *schema, or false
 	AnyOf       []*schema          `json:"anyOf,omitempty"`
+
+	write string // the key's example
 }
 
 // Schema returns the JSON Schema (draft 7) of a configuration file, for editors. It holds what one value may be; what
@@ -70,7 +72,7 @@ func describe[T any](d *decoder, fields []field[T], into *T) {
 		s := alternatives(func(one *schema, v *value) {
 			f.set(&decoder{schema: one, report: new(report), key: f.key, write: f.write}, into, v)
 		})
-		s.Description = f.doc
+		s.Description, s.write = f.doc, f.write
 		d.schema.Properties[f.key] = s
 	}
 }
