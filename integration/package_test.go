@@ -128,8 +128,8 @@ func checkParts(t *testing.T, root string) {
 	}
 }
 
-// startInChroot runs the installed daemon as systemd would until it
-// says that it is ready, and ends it.
+// startInChroot runs the installed daemon as systemd would, with a socket that
+// is open already, until it says that it is ready; and ends it.
 func startInChroot(t *testing.T, root string) {
 	t.Helper()
 	ready, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(root, "run/notify"), Net: "unixgram"})
@@ -137,15 +137,21 @@ func startInChroot(t *testing.T, root string) {
 		t.Fatal(err)
 	}
 	defer ready.Close()
-	listener, err := net.Listen("tcp4", "127.0.0.1:0")
+	var plain net.ListenConfig
+	plain.SetMultipathTCP(false)
+	listener, err := plain.Listen(t.Context(), "tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener.Close()
+	socket, err := listener.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
 	mustWrite(t, filepath.Join(root, "srv/front.toml"),
 		"[site.hello]\nhosts = \"default\"\nlisten = \""+listener.Addr().String()+"\"\nbody = \"hello\"\n")
 	cmd := exec.Command("unshare", "--mount", "sh", "-ec", `mount -t proc proc "$0/proc"
-		NOTIFY_SOCKET=/run/notify exec chroot "$0" genkan run -c /srv/front.toml`, root)
+		LISTEN_PID=$$ LISTEN_FDS=1 NOTIFY_SOCKET=/run/notify exec chroot "$0" genkan run -c /srv/front.toml`, root)
+	cmd.ExtraFiles = []*os.File{socket}
 	var said strings.Builder
 	cmd.Stdout, cmd.Stderr = &said, &said
 	if err := cmd.Start(); err != nil {
@@ -157,6 +163,8 @@ func startInChroot(t *testing.T, root string) {
 			t.Errorf("the daemon: %v\n%s", err, said.String())
 		}
 	}()
+	socket.Close()
+	listener.Close()
 	buf := make([]byte, 4096)
 	ready.SetReadDeadline(time.Now().Add(20 * time.Second))
 	for {

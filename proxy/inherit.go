@@ -103,6 +103,9 @@ func (d *door) describe(fd int) error {
 		if listens, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); err != nil || listens == 0 {
 			return errors.New("a TCP socket that does not listen; write Accept=no into the socket unit")
 		}
+		if protocol, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL); err != nil || protocol != unix.IPPROTO_TCP {
+			return errors.New("not plain TCP; leave SocketProtocol= out of the socket unit")
+		}
 		return streamOptions(fd)
 	case unix.SOCK_DGRAM:
 		d.endpoint.network = "udp"
