@@ -173,7 +173,7 @@ func (a *authority) heed(name string) rest {
 func (a *authority) client(name string) *acmez.Client {
 	solvers := map[string]acmez.Solver{}
 	if a.settings.usesDNS(name) {
-		solvers[acme.ChallengeTypeDNS01] = dnsSolver{a.settings.DNS}
+		solvers[acme.ChallengeTypeDNS01] = dnsSolver{a.settings.DNS, a.settings.resolver()}
 	} else {
 		if a.settings.HTTP {
 			solvers[acme.ChallengeTypeHTTP01] = httpSolver{a.challenges}

@@ -18,7 +18,8 @@ import (
 // name server (RFC 2136) and waits until the others have it too. It holds no
 // state: what was put there is taken away by name and content.
 type dnsSolver struct {
-	client dnsupdate.Client
+	client   dnsupdate.Client
+	resolver *net.Resolver // for the names of further name servers
 }
 
 const (
@@ -136,7 +137,7 @@ func (s dnsSolver) servers(ctx context.Context, zone string) []string {
 			continue
 		}
 		look, cancel := context.WithTimeout(ctx, 5*time.Second)
-		addrs, err := net.DefaultResolver.LookupNetIP(look, "ip", strings.TrimSuffix(ns.Ns, "."))
+		addrs, err := s.resolver.LookupNetIP(look, "ip", strings.TrimSuffix(ns.Ns, "."))
 		cancel()
 		if err == nil && len(addrs) > 0 {
 			all = append(all, net.JoinHostPort(addrs[0].Unmap().String(), "53"))

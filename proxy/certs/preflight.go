@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -213,7 +212,7 @@ func cause(err error) error {
 func (p *preflight) lookup(ctx context.Context, network, name string) ([]netip.Addr, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*lookWithin)
 	defer cancel()
-	addrs, err := p.resolver().LookupNetIP(ctx, network, strings.TrimSuffix(name, ".")+".")
+	addrs, err := p.settings.resolver().LookupNetIP(ctx, network, strings.TrimSuffix(name, ".")+".")
 	var no *net.DNSError
 	if errors.As(err, &no) && no.IsNotFound {
 		return nil, nil
@@ -227,13 +226,14 @@ func (p *preflight) lookup(ctx context.Context, network, name string) ([]netip.A
 	return addrs[:min(len(addrs), mostAddrs)], nil
 }
 
-func (p *preflight) resolver() *net.Resolver {
-	server := p.settings.Resolver
+// resolver asks the DNS server of the settings, or the system's.
+func (s Settings) resolver() *net.Resolver {
+	server := s.Resolver
 	if server == "" {
 		return net.DefaultResolver
 	}
 	if _, _, err := net.SplitHostPort(server); err != nil {
-		server = net.JoinHostPort(server, strconv.Itoa(53))
+		server = net.JoinHostPort(strings.Trim(server, "[]"), "53")
 	}
 	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, network, server)

@@ -38,8 +38,8 @@ type Settings struct {
 	Ask string
 	// NoPreflight orders without a look whether the name leads here.
 	NoPreflight bool
-	// Resolver is the DNS server, HOST:PORT, that the preflight asks. Empty:
-	// the system's.
+	// Resolver is the DNS server, HOST or HOST:PORT, that is asked for the
+	// addresses of names. Empty: the system's.
 	Resolver string
 	// HTTP and TLS say that the CA's questions on port 80, and on port 443,
 	// are answered here.

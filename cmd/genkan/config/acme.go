@@ -52,7 +52,7 @@ func acmeFields() []field[ACME] {
 			func(d *decoder, a *ACME, v *value) { a.OnDemand = d.text(v) }},
 		{"preflight", `false`, "whether it is tried before an order that the name's addresses lead here; true (default) or false",
 			func(d *decoder, a *ACME, v *value) { a.NoPreflight = !d.boolean(v) }},
-		{"resolver", `"192.0.2.53"`, "the DNS server that the preflight asks; the system's without it",
+		{"resolver", `"192.0.2.53"`, "the DNS server, HOST or HOST:PORT, that is asked for the names' addresses; the system's without it",
 			func(d *decoder, a *ACME, v *value) { a.Resolver = d.text(v) }},
 	}
 }

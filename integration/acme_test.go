@@ -1,0 +1,246 @@
+package integration
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"genkan/integration/lab"
+	"genkan/integration/servers"
+	"genkan/proxy/certs/certstest"
+)
+
+// A testCA is a pebble in a namespace.
+type testCA struct {
+	*lab.Process
+	root string // file, of what it issues
+	own  string // file, of its own TLS
+}
+
+// startPebble starts pebble at an address, which asks names at the ports that
+// CAs ask at.
+func startPebble(t *testing.T, w *world, n *lab.Namespace, at netip.Addr, dns string) *testCA {
+	t.Helper()
+	p := certstest.Pebble{
+		Listen: netip.AddrPortFrom(at, 14000), Management: netip.AddrPortFrom(at, 15000),
+		HTTP: 80, TLS: 443, DNS: dns, Validity: 90 * 24 * time.Hour,
+	}
+	dir := t.TempDir()
+	args, env, own := p.Files(t, dir)
+	cmd := exec.Command(certstest.Build(t, dir), args...)
+	cmd.Env = env
+	process, err := n.RunCmd(cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stop(t, process) })
+	ca := &testCA{process, filepath.Join(dir, "root.pem"), own}
+	client := &http.Client{Timeout: patience, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true},
+		DialContext: func(ctx context.Context, network, to string) (c net.Conn, err error) {
+			err = n.Do(func() error {
+				c, err = new(net.Dialer).DialContext(ctx, network, to)
+				return err
+			})
+			return c, err
+		},
+	}}
+	waitUntil(t, patience, "pebble", func() error {
+		_, text, err := p.Root(client)
+		if err == nil {
+			mustWrite(t, ca.root, string(text))
+		}
+		return err
+	})
+	return ca
+}
+
+// count counts what it was asked.
+func (ca *testCA) count(what string) int { return strings.Count(ca.Output(), what) }
+
+// startNames starts a DNS server in a namespace.
+func startNames(t *testing.T, n *lab.Namespace, at netip.Addr) *certstest.DNS {
+	t.Helper()
+	var udp net.PacketConn
+	var tcp net.Listener
+	addr := netip.AddrPortFrom(at, 53).String()
+	err := n.Do(func() (err error) {
+		if udp, err = net.ListenPacket("udp", addr); err != nil {
+			return err
+		}
+		tcp, err = net.Listen("tcp", addr)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return certstest.StartDNS(t, udp, tcp)
+}
+
+// https asks a site by TLS, checked by root, and gives status, body and the
+// version of HTTP.
+func (w *world) https(t *testing.T, ca *testCA, c, to, name string) (string, error) {
+	t.Helper()
+	return out(t, w.client(c), "curl", "-sS", "--noproxy", "*", "--max-time", "10", "--interface", c, "--cacert", ca.root,
+		"--connect-to", name+":443:"+to+":443", "--write-out", " %{http_code} %{http_version} %{certs}", "https://"+name+"/")
+}
+
+// serial is the serial number in what https gives.
+func serial(text string) string {
+	_, after, _ := strings.Cut(text, "Serial Number:")
+	line, _, _ := strings.Cut(after, "\n")
+	return line
+}
+
+// A CA that has nothing but IPv6 asks through the tunnel, while the rules deny
+// it; both sites get certificates at once. Who is denied learns nothing, not
+// even where the site is; who is let in is sent to HTTPS. A restart orders
+// nothing, and one in the midst of an order leaves nothing in the way.
+func TestACME(t *testing.T) {
+	w := mustWorld(t)
+	startLoadBackend(t, w, lab.BackendV4.String()+":80")
+	names := startNames(t, w.Client6, lab.Client6)
+	ca := startPebble(t, w, w.Client6, lab.Client6, names.Addr)
+	for _, name := range []string{"www.example.jp", "shop.example.jp", "late.example.jp"} {
+		names.Set(name, lab.Front6)
+	}
+	w.mustAliases(t, "2001:db8:6::77")
+	config := tunnelConfig + fmt.Sprintf(`
+[acme]
+ca       = "https://[%[1]s]:14000/dir"
+ca_root  = %[2]q
+resolver = "%[1]s"
+email    = "hostmaster@example.jp"
+`, lab.Client6, ca.own)
+	site := func(name string) string {
+		return fmt.Sprintf("\n[site.%q]\nlisten = [\"tunnel:80\", \"tunnel:443\", \"%[2]s:80\", \"%[2]s:443\"]\nto = \"%[3]s:80\"\naccess = [\"deny %[4]s\", \"deny %[5]s\", \"allow all\"]\n",
+			name, lab.FrontV4, lab.BackendV4, lab.Client6, lab.Denied4)
+	}
+	two := config + site("www.example.jp") + site("shop.example.jp")
+	front := w.front(t, two)
+	guest := [2]string{"2001:db8:6::77", lab.Client4.String()}
+	to := [2]string{"[" + lab.Front6.String() + "]", lab.FrontV4.String()}
+	var first [2]string
+	for i, name := range []string{"www.example.jp", "shop.example.jp"} {
+		waitUntil(t, patience, "certificate of "+name, func() error {
+			text, err := w.https(t, ca, guest[i], to[i], name)
+			if err == nil && !strings.Contains(text, loadPage+" 200 2 ") {
+				err = fmt.Errorf("got %q", text)
+			}
+			first[i] = serial(text)
+			return err
+		})
+	}
+	if n := ca.count("POST /order-plz"); n != 2 {
+		t.Errorf("%d orders for two names", n)
+	}
+	t.Run("redirect", func(t *testing.T) { w.checkRedirect(t, guest, to) })
+
+	stop(t, front)
+	front = w.front(t, two)
+	for i, name := range []string{"www.example.jp", "shop.example.jp"} {
+		if text, err := w.https(t, ca, guest[i], to[i], name); err != nil || serial(text) != first[i] || serial(text) == "" {
+			t.Errorf("%s after a restart: %q, %v; before %q", name, text, err, first[i])
+		}
+	}
+	if n := ca.count("POST /order-plz"); n != 2 {
+		t.Errorf("%d orders after a restart", n)
+	}
+
+	stop(t, front)
+	front = w.front(t, two+site("late.example.jp"))
+	waitUntil(t, patience, "an order on its way", func() error {
+		if ca.count("POST /order-plz") < 3 {
+			return errors.New("none")
+		}
+		return nil
+	})
+	front.Kill()
+	locks, err := filepath.Glob(filepath.Join(w.Dir, w.Front.Name, "lib", "genkan", "certs", "locks", "*"))
+	if err != nil || len(locks) == 0 {
+		t.Errorf("the kill came at no order's time: locks %q, %v", locks, err)
+	}
+	for i, text := range []string{"", strings.Repeat("\x00", 100)} {
+		if i < len(locks) {
+			mustWrite(t, locks[i], text)
+		}
+	}
+	w.front(t, two+site("late.example.jp"))
+	waitUntil(t, patience, "certificate after a kill", func() error {
+		_, err := w.https(t, ca, guest[0], to[0], "late.example.jp")
+		return err
+	})
+}
+
+// checkRedirect checks port 80 of the sites.
+func (w *world) checkRedirect(t *testing.T, guest, to [2]string) {
+	for _, row := range []struct {
+		name, client, to, method string
+		status                   string
+	}{
+		{"ipv6", guest[0], to[0], "GET", "301 https://www.example.jp/a?b=c"},
+		{"ipv4", guest[1], to[1], "GET", "301 https://www.example.jp/a?b=c"},
+		{"post", guest[0], to[0], "POST", "308 https://www.example.jp/a?b=c"},
+		{"ipv6-denied", lab.Client6.String(), to[0], "GET", "403 "},
+		{"ipv4-denied", lab.Denied4.String(), to[1], "GET", "403 "},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			text, err := out(t, w.client(row.client), "curl", "-sS", "--noproxy", "*", "--max-time", "10", "--interface", row.client, "-X", row.method,
+				"--connect-to", "www.example.jp:80:"+row.to+":80", "-o", os.DevNull, "--write-out", "%{http_code} %{redirect_url}", "http://www.example.jp/a?b=c")
+			if err != nil || text != row.status {
+				t.Errorf("got %q, %v, want %q", text, err, row.status)
+			}
+		})
+	}
+	// What looks like a challenge and is none is judged as all else.
+	text, err := out(t, w.Client6, "curl", "-sS", "--noproxy", "*", "--max-time", "10", "--interface", lab.Client6.String(), "-o", os.DevNull,
+		"--connect-to", "www.example.jp:80:"+to[0]+":80", "--write-out", "%{http_code}", "http://www.example.jp/.well-known/acme-challenge/genkan")
+	if err != nil || text != "403" {
+		t.Errorf("a false challenge of a denied client: %q, %v", text, err)
+	}
+}
+
+// Wildcards by DNS-01, on a real BIND, whose zone is clean afterwards.
+func TestDNS01(t *testing.T) {
+	w := mustWorld(t)
+	startLoadBackend(t, w, lab.BackendV4.String()+":80")
+	servers.StartBindUpdates(t, w.Lab, "example.jp")
+	ca := startPebble(t, w, w.Backend, lab.BackendV4, lab.BackendV4.String()+":53")
+	mustWrite(t, filepath.Join(w.Dir, "acme.key"), "key \"lab\" { algorithm hmac-sha256; secret \""+servers.BindKey+"\"; };\n")
+	w.front(t, tunnelConfig+fmt.Sprintf(`
+[acme]
+ca       = "https://%[1]s:14000/dir"
+ca_root  = %[2]q
+resolver = "%[1]s"
+dns      = { server = "%[1]s", key_file = "acme.key", zone = "example.jp" }
+
+[site."www.example.jp"]
+hosts  = ["*.example.jp", "example.jp"]
+listen = ["tunnel:443", "%[3]s:443"]
+to     = "%[1]s:80"
+`, lab.BackendV4, ca.own, lab.FrontV4))
+	for _, name := range []string{"any.example.jp", "example.jp"} {
+		waitUntil(t, patience, "certificate of "+name, func() error {
+			_, err := w.https(t, ca, lab.Client6.String(), "["+lab.Front6.String()+"]", name)
+			return err
+		})
+	}
+	waitUntil(t, patience, "the zone without the challenge", func() error {
+		text, err := out(t, w.Backend, "dig", "+short", "@"+lab.BackendV4.String(), "TXT", "_acme-challenge.example.jp")
+		if err == nil && strings.TrimSpace(text) != "" {
+			err = fmt.Errorf("there is %q", text)
+		}
+		return err
+	})
+}
