@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -72,30 +71,9 @@ func formatFile(file string, check bool) (differs bool, err error) {
 	if err != nil || bytes.Equal(src, out) || check {
 		return !bytes.Equal(src, out), err
 	}
-	return true, replaceFile(file, out)
-}
-
-// replaceFile puts new content in the place of a file's, all or nothing, with its mode.
-func replaceFile(file string, text []byte) error {
 	info, err := os.Stat(file)
 	if err != nil {
-		return err
+		return true, err
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(file), ".genkan-*")
-	if err != nil {
-		return err
-	}
-	_, err = tmp.Write(text)
-	for _, step := range []func() error{func() error { return tmp.Chmod(info.Mode()) }, tmp.Sync, tmp.Close} {
-		if e := step(); err == nil {
-			err = e
-		}
-	}
-	if err == nil {
-		err = os.Rename(tmp.Name(), file)
-	}
-	if err != nil {
-		os.Remove(tmp.Name())
-	}
-	return err
+	return true, replaceFile(file, out, info.Mode())
 }

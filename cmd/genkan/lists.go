@@ -70,6 +70,13 @@ func (l *lists) follow(ctx context.Context, plan *config.Plan) {
 	}
 }
 
+// current is the plan that is in force.
+func (l *lists) current() *config.Plan {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.plan
+}
+
 // serve forgets added entries as they end, until ctx ends.
 func (l *lists) serve(ctx context.Context) {
 	if l.book != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // whole is a configuration that holds, and blockedList its list; each mutation breaks one thing in one of them.
@@ -147,6 +149,7 @@ func TestMutationsAreRefused(t *testing.T) {
 		t.Fatalf("the state at the start: %+v", before)
 	}
 	var words strings.Builder
+	var worst time.Duration
 	for _, m := range mutations {
 		config, blocked := whole, blockedList
 		switch {
@@ -158,7 +161,9 @@ func TestMutationsAreRefused(t *testing.T) {
 			t.Fatalf("%q is not in the configuration", m[0])
 		}
 		write(config, blocked)
+		began := time.Now()
 		status, out, complaint := genkan("", "reload", "--socket", socket)
+		worst = max(worst, time.Since(began))
 		complaint = strings.NewReplacer(dir+"/", "DIR/", dir, "DIR", echo, "ECHO").Replace(complaint)
 		fmt.Fprintf(&words, "%q → %q\n%s", m[0], m[1], complaint)
 		if status == 0 || out != "" {
@@ -174,6 +179,10 @@ func TestMutationsAreRefused(t *testing.T) {
 		}
 	}
 	checkGolden(t, "testdata/mutations.txt", words.String())
+	t.Logf("%d mutated configurations: each refused within %v", len(mutations), worst.Round(time.Millisecond))
+	if worst > 10*time.Second { // ten times the figure: the machine is busy
+		t.Errorf("refused after %v, want 1s", worst)
+	}
 	write(whole, blockedList)
 	if _, out, complaint := genkan("", "reload", "--socket", socket); out+complaint != "nothing differs\n" {
 		t.Errorf("reload of the first file again: %s%s", out, complaint)
@@ -208,7 +217,8 @@ type stateAnswer struct {
 		Backends []struct{ Kind, Name, Backend string }
 		Rules    []ruleAnswer
 	}
-	lists string
+	lists  string
+	config string // GET /config: the files as they were read
 }
 
 type ruleAnswer struct {
@@ -225,10 +235,15 @@ func runningState(t *testing.T, socket string) stateAnswer {
 	}
 	_, s.lists, _ = genkan("", "list", "show", "--socket", socket)
 	s.lists = regexp.MustCompile(`(?m)^  the file as it is now .*\n`).ReplaceAllString(s.lists, "")
+	config, err := ask(t.Context(), socket, http.MethodGet, "/config", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.config = string(config)
 	return s
 }
 
 func (s stateAnswer) equal(o stateAnswer) bool {
 	return slices.Equal(s.Listening, o.Listening) && slices.Equal(s.Proxy.Services, o.Proxy.Services) &&
-		slices.Equal(s.Proxy.Backends, o.Proxy.Backends) && slices.Equal(s.Proxy.Rules, o.Proxy.Rules) && s.lists == o.lists
+		slices.Equal(s.Proxy.Backends, o.Proxy.Backends) && slices.Equal(s.Proxy.Rules, o.Proxy.Rules) && s.lists == o.lists && s.config == o.config
 }

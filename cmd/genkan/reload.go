@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -57,13 +58,35 @@ func (f *front) watch(ctx context.Context, hangups chan os.Signal) {
 		case asked := <-f.upgrades:
 			asked.done <- f.upgrade(ctx, asked)
 		case asked := <-f.asked:
-			diff, err := f.reload(ctx, asked.dryRun)
-			if !asked.dryRun {
-				f.logged(diff, err)
-			}
-			asked.done <- reloadDone{diff, err}
+			f.answerReload(ctx, asked)
 		case c := <-moves:
 			f.moved(c)
+		}
+	}
+}
+
+// answerReload reloads for one who waits, and for all who came to wait meanwhile: of a storm one reload is left.
+func (f *front) answerReload(ctx context.Context, first reloadAsked) {
+	waiting := []reloadAsked{first}
+	for more := true; more; {
+		select {
+		case one := <-f.asked:
+			waiting = append(waiting, one)
+		default:
+			more = false
+		}
+	}
+	for _, dryRun := range []bool{true, false} {
+		its := slices.DeleteFunc(slices.Clone(waiting), func(a reloadAsked) bool { return a.dryRun != dryRun })
+		if len(its) == 0 {
+			continue
+		}
+		diff, err := f.reload(ctx, dryRun)
+		if !dryRun {
+			f.logged(diff, err)
+		}
+		for _, one := range its {
+			one.done <- reloadDone{diff, err}
 		}
 	}
 }
@@ -128,6 +151,7 @@ func (f *front) replace(ctx context.Context, plan *config.Plan) error {
 		return errors.Join(err, undo())
 	}
 	f.plan = plan
+	f.keepConfig()
 	f.followNames()
 	f.lists.follow(ctx, plan)
 	if err := commit(); err != nil {
@@ -152,6 +176,10 @@ func (f *front) apply(plan *config.Plan) error {
 
 // stateAnswers is what a running Genkan does when asked about itself.
 func (f *front) stateAnswers(mux *http.ServeMux) {
+	mux.HandleFunc("GET /config", func(w http.ResponseWriter, _ *http.Request) {
+		k, err := keptOf(f.lists.current())
+		answer(w, k.Files, err)
+	})
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { answer(w, f.state(), nil) })
 	mux.HandleFunc("GET /who", func(w http.ResponseWriter, r *http.Request) {
 		at, err := time.Parse(time.RFC3339Nano, r.URL.Query().Get("at"))

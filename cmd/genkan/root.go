@@ -45,6 +45,7 @@ alike, decides once who may enter, and hands the connection on over plain IPv4.`
 		statusCommand(io),
 		reloadCommand(io),
 		upgradeCommand(io),
+		rollbackCommand(io),
 		tunnelCommand(io),
 		addressCommand(io),
 		demoCommand(io),

@@ -236,11 +236,13 @@ func (f *front) run(ctx context.Context) error {
 	f.carrying.start(f)
 	var watching sync.WaitGroup
 	f.lists.follow(serving, f.plan)
+	f.keepConfig()
 	hangups := f.hangups()
 	watching.Go(func() { f.watch(serving, hangups) })
 	watching.Go(func() { f.lists.serve(serving) })
 	f.followNames()
 	watching.Go(func() { f.names.serve(serving) })
+	watching.Go(func() { f.watchFiles(serving) })
 	watching.Go(func() { f.ready(serving) })
 	err := f.proxy.Serve(serving)
 	stopServing()

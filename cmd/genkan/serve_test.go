@@ -238,7 +238,7 @@ func TestReload(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "genkan.toml")
 	echo := startEcho(t)
 	write := func(access string) {
-		text := "[forward.a]\nlisten = \"127.0.0.1:0\"\nto = \"" + echo + "\"\naccess = [" + access + "]\n"
+		text := "state_dir = \"" + filepath.Dir(file) + "\"\n[forward.a]\nlisten = \"127.0.0.1:0\"\nto = \"" + echo + "\"\naccess = [" + access + "]\n"
 		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -257,7 +257,7 @@ func TestReload(t *testing.T) {
 	if want := `reload refused, the old configuration goes on: access "allow 10.1.2.3/8": host bits set; write "10.0.0.0/8"`; refused["msg"] != want {
 		t.Errorf("got %q, want %q", refused["msg"], want)
 	}
-	if want := file + ":4:11"; refused["at"] != want {
+	if want := file + ":5:11"; refused["at"] != want {
 		t.Errorf("at %q, want %q", refused["at"], want)
 	}
 	another := mustDial(t, d.addr)

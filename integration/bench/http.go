@@ -177,5 +177,6 @@ func readWrk(out string, cpu float64) ([]float64, error) {
 // unless told to.
 func (p place) genkan(format string, args ...any) []string {
 	socket := p.dir + string(os.PathSeparator) + "genkan.sock"
-	return []string{"run", "--log-level", "warn", "--socket", socket, "-c", p.write("genkan.toml", format, args...)}
+	return []string{"run", "--log-level", "warn", "--socket", socket, "-c",
+		p.write("genkan.toml", "state_dir = %q\n"+format, append([]any{p.dir}, args...)...)}
 }

@@ -17,15 +17,19 @@ import (
 
 // A Plan is a configuration without mistakes, in the terms of the parts that carry it out.
 type Plan struct {
-	File     string         // the file that was named
-	Tunnel   *tunnel.Config // nil: none
-	Proxy    proxy.Config   // Tunnel and TunnelInterface are filled in once the tunnel stands
-	Env      acl.Env        // what rules of the main file may refer to
-	Warnings Mistakes       // what is doubtful, in the order of files and lines
-	Chosen   Mistakes       // no mistakes: what presets have chosen, in the order of files and lines
-	Admin    netip.AddrPort // of the metrics; invalid: nowhere
-	DNS      *DNSRecords    // what follows the tunnel's address; nil: nothing
-	Lists    *list.Files    // the lists that files fill, read and not watched yet
+	File        string         // the file that was named
+	Sources     []Source       // it, and those that it includes, as they were read
+	IncludeFrom []string       // the folders that include looks into
+	Watch       bool           // it is read again when one of them changes
+	User        string         // who the process becomes when root has started it; "": it stays root
+	Tunnel      *tunnel.Config // nil: none
+	Proxy       proxy.Config   // Tunnel and TunnelInterface are filled in once the tunnel stands
+	Env         acl.Env        // what rules of the main file may refer to
+	Warnings    Mistakes       // what is doubtful, in the order of files and lines
+	Chosen      Mistakes       // no mistakes: what presets have chosen, in the order of files and lines
+	Admin       netip.AddrPort // of the metrics; invalid: nowhere
+	DNS         *DNSRecords    // what follows the tunnel's address; nil: nothing
+	Lists       *list.Files    // the lists that files fill, read and not watched yet
 
 	parts    map[string]string    // what Diff compares
 	routePos map[string]acl.Pos   // of each route, by its site's name and its path
@@ -54,6 +58,7 @@ func Load(file string, opt Options) (*Plan, error) {
 	if err := r.err(); err != nil {
 		return nil, err
 	}
+	plan.Sources, plan.IncludeFrom = r.sources, r.folders
 	plan.Warnings = r.sorted(r.warnings)
 	plan.Chosen = r.sorted(k.chosen)
 	return plan, nil
@@ -114,7 +119,7 @@ func (k *checker) placeOf(msg string) acl.Pos {
 func (k *checker) build() *Plan {
 	k.names()
 	k.tunnel()
-	plan := &Plan{File: k.c.File, Tunnel: k.tunnelConfig(), Proxy: k.proxyConfig()}
+	plan := &Plan{File: k.c.File, Watch: k.c.Watch, User: k.c.User.S, Tunnel: k.tunnelConfig(), Proxy: k.proxyConfig()}
 	envs := k.environments()
 	plan.Named = k.named
 	plan.parts = k.c.parts()

@@ -15,6 +15,8 @@ type Config struct {
 	ByPort      bool     // transparent_by = "port": answers are found by the backend's port, not by our sockets
 	MaxConns    int      // client connections at once; 0: 65536
 	StateDir    Text     // what survives a restart; not given: /var/lib/genkan
+	Watch       bool     // reload when a file changes
+	User        Text     // to become when root has started it
 	Timeouts    Timeouts
 	Limits      Limits
 	Tunnel      *Tunnel // nil: there is none
@@ -77,6 +79,10 @@ func fields() []field[Config] {
 			func(d *decoder, c *Config, v *value) { c.Underscores = d.choice(v, "drop", "reject", "pass") }},
 		{"max_conns", `65536`, "client connections at once, over all listeners",
 			func(d *decoder, c *Config, v *value) { c.MaxConns = d.number(v, 1, 1<<22) }},
+		{"watch", `true`, "reloads when one of these files changes; without it genkan reload and SIGHUP do",
+			func(d *decoder, c *Config, v *value) { c.Watch = d.boolean(v) }},
+		{"user", `"genkan"`, "whom the process becomes when root starts it, with the capabilities that it needs; it stays root without it",
+			func(d *decoder, c *Config, v *value) { c.User = d.text(v) }},
 		{"state_dir", `"/var/lib/genkan"`, "where is kept what survives a restart",
 			func(d *decoder, c *Config, v *value) { c.StateDir = d.text(v) }},
 		{"timeouts", `[timeouts]`, "the bounds of every wait",

@@ -11,7 +11,7 @@ import (
 // parts writes each named part of a configuration out, without the places, so that two can be compared.
 func (c *Config) parts() map[string]string {
 	all := map[string]string{
-		"what stands above the first header": fmt.Sprint(c.Embedded, spellPrefixes(c.NAT64), spellPrefixes(c.Backends), c.MaxConns, c.StateDir, c.ByPort, c.Underscores),
+		"what stands above the first header": fmt.Sprint(c.Embedded, spellPrefixes(c.NAT64), spellPrefixes(c.Backends), c.MaxConns, c.StateDir, c.Watch, c.User, c.ByPort, c.Underscores),
 		"[timeouts]":                         fmt.Sprint(c.Timeouts),
 		"[limits]":                           fmt.Sprint(c.Limits),
 	}

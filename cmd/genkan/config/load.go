@@ -36,6 +36,20 @@ func read(r *report, file string) *Config {
 	return c
 }
 
+// A Source is a file of a configuration as it was read.
+type Source struct {
+	Path string `json:"path"`
+	Text string `json:"text"`
+}
+
+// Sources reads a configuration's files, the main one first, whether they hold or not. Those that cannot be read are not
+// among them.
+func Sources(file string) []Source {
+	r := newReport()
+	read(r, file)
+	return r.sources
+}
+
 func keysOf[T any](fields []field[T]) []string {
 	keys := make([]string, len(fields))
 	for i, f := range fields {
@@ -74,6 +88,7 @@ func (r *report) tree(file string) *table {
 		r.broken(acl.Pos{File: file}, "%s", cause(err))
 		return nil
 	}
+	r.sources = append(r.sources, Source{file, string(src)})
 	return parse(r, file, src)
 }
 
@@ -116,6 +131,7 @@ func (r *report) includes(c *Config) []string {
 		if !filepath.IsAbs(path) {
 			path = filepath.Join(filepath.Dir(c.File), path)
 		}
+		r.folders = append(r.folders, filepath.Dir(path))
 		matches, err := filepath.Glob(path)
 		switch {
 		case err != nil:

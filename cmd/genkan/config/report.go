@@ -44,6 +44,8 @@ type report struct {
 	warnings Mistakes
 	files    map[string]int  // the order in which files were read
 	damaged  map[string]bool // files of which a part could not be read at all
+	sources  []Source        // what was read, in that order
+	folders  []string        // that include looks into
 }
 
 func newReport() *report {

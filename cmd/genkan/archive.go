@@ -1,0 +1,130 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"genkan/cmd/genkan/config"
+)
+
+// A kept configuration is one that was in force, with all files, as the state directory and GET /config have it.
+type kept struct {
+	Since time.Time       `json:"since"` // when it came into force
+	File  string          `json:"file"`  // the main file, as an absolute path
+	Files []config.Source `json:"files"` // the main one first, with absolute paths
+}
+
+// keptOf is the configuration of a plan that comes into force now.
+func keptOf(plan *config.Plan) (kept, error) { return keptFrom(plan.File, plan.Sources) }
+
+func keptFrom(file string, sources []config.Source) (kept, error) {
+	k := kept{Since: time.Now(), Files: slices.Clone(sources)}
+	var err error
+	if k.File, err = filepath.Abs(file); err != nil {
+		return k, err
+	}
+	for i := range k.Files {
+		if k.Files[i].Path, err = filepath.Abs(k.Files[i].Path); err != nil {
+			return k, err
+		}
+	}
+	return k, nil
+}
+
+// same tells whether two are the same, whenever they were in force.
+func (k kept) same(other kept) bool {
+	return k.File == other.File && slices.Equal(k.Files, other.Files)
+}
+
+// An archive keeps the configuration that is in force and the one before, for "genkan rollback".
+type archive struct{ dir string }
+
+// archiveIn is the archive of a state directory.
+func archiveIn(stateDir string) archive { return archive{filepath.Join(stateDir, "config")} }
+
+// The names in an archive.
+const (
+	runningConfig = "running.json"
+	formerConfig  = "former.json"
+)
+
+// keep notes that k is in force now.
+func (a archive) keep(k kept) error {
+	if err := os.MkdirAll(a.dir, 0o700); err != nil {
+		return err
+	}
+	running, err := a.load(runningConfig)
+	switch {
+	case err == nil && running.same(k):
+		return nil
+	case err == nil:
+		if err := os.Rename(filepath.Join(a.dir, runningConfig), filepath.Join(a.dir, formerConfig)); err != nil {
+			return err
+		}
+	case !errors.Is(err, fs.ErrNotExist): // damaged: nobody can use it
+	}
+	text, err := json.Marshal(k)
+	if err != nil {
+		return err
+	}
+	return replaceFile(filepath.Join(a.dir, runningConfig), text, 0o600)
+}
+
+// load reads one of the two.
+func (a archive) load(name string) (kept, error) {
+	var k kept
+	text, err := os.ReadFile(filepath.Join(a.dir, name))
+	if err != nil {
+		return k, err
+	}
+	if err := json.Unmarshal(text, &k); err != nil {
+		return k, fmt.Errorf("%s: %w", filepath.Join(a.dir, name), err)
+	}
+	return k, nil
+}
+
+// replaceFile puts text in the place of a file, all of it or, when that fails or the power does, nothing.
+func replaceFile(path string, text []byte, mode fs.FileMode) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(f.Name()))
+		}
+	}()
+	_, err = f.Write(text)
+	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// keepConfig notes for "genkan rollback" what is in force now. Without a state directory nothing is kept.
+func (f *front) keepConfig() {
+	if f.plan.Proxy.StateDir == "" || f.plan.File == "" {
+		return
+	}
+	k, err := keptOf(f.plan)
+	if err == nil {
+		err = archiveIn(f.plan.Proxy.StateDir).keep(k)
+	}
+	if err != nil && f.instance != nil { // else nothing can be kept, as was said
+		f.log.Warn("genkan rollback will not find this configuration", "error", err)
+	}
+}
