@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"genkan/integration/lab"
+	"genkan/integration/servers"
 )
 
 // ruleConfig is a site for every name with the rules, and what else stands
@@ -56,7 +57,7 @@ func TestRulesOnTheWire(t *testing.T) {
 	const trusted = `trust = ["friends"]`
 	w := mustWorld(t)
 	w.mustAliases(t, sixToFour)
-	startApache(t, w)
+	servers.StartApache(t, w.Lab, "Require all granted")
 	v6, v4 := "["+lab.Front6.String()+"]", lab.FrontV4.String()
 	for _, row := range []struct {
 		name, top, access, site string
@@ -99,7 +100,7 @@ func TestRulesOnTheWire(t *testing.T) {
 func TestLimitPerPrefix(t *testing.T) {
 	w := mustWorld(t)
 	w.mustAliases(t, "2001:db8:6::11", "2001:db8:6:1::10")
-	startApache(t, w)
+	servers.StartApache(t, w.Lab, "Require all granted")
 	w.front(t, ruleConfig("", `["limit 3/10m per /64", "allow all"]`, ""))
 	v6, v4 := "["+lab.Front6.String()+"]", lab.FrontV4.String()
 	for i, step := range []struct {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"genkan/integration/lab"
+	"genkan/integration/servers"
 )
 
 // gatesConfig has each gate at a site and at a forward, rules in shadow mode, and a list for bans.
@@ -47,7 +48,7 @@ access = ["deny banned", "conns 1", "allow all"]
 func TestGatesAndBans(t *testing.T) {
 	w := mustWorld(t)
 	w.mustAliases(t, "2001:db8:6::11", "2001:db8:6:1::10")
-	startApache(t, w)
+	servers.StartApache(t, w.Lab, "Require all granted")
 	startEcho(t, w, lab.BackendV4.String()+":7000")
 	p := w.front(t, gatesConfig)
 	t.Run("limit", func(t *testing.T) { checkLimit(t, w) })

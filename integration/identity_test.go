@@ -96,7 +96,7 @@ announce = ["proxy-%[2]s"]
 
 [forward.nginx-%[2]s]
 listen   = ["tunnel:81%[1]s", "%[4]s:81%[1]s"]
-to       = "%[3]s:8081"
+to       = "%[3]s:8091"
 announce = ["proxy-%[2]s"]
 
 [forward.pop3-%[2]s]
@@ -119,8 +119,8 @@ announce = ["proxy-%[2]s"]
 // of an IPv6 client, and of an IPv4 one, by PROXY v1 and v2.
 func TestServersLearnTheClient(t *testing.T) {
 	w := mustWorld(t)
-	apache := servers.StartApacheProxy(t, w.Lab, 8080, "2001:db8:6::/64 192.0.2.10")
-	nginx := servers.StartNginxProxy(t, w.Lab, 8081)
+	apache := servers.StartApache(t, w.Lab, "Require ip 2001:db8:6::/64 192.0.2.10")
+	nginx := servers.StartNginx(t, w.Lab)
 	dovecot := servers.StartDovecot(t, w.Lab)
 	postfix := servers.StartPostfix(t, w.Lab, "all")
 	config := tunnelConfig

@@ -2,7 +2,6 @@ package integration
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -51,6 +50,17 @@ to       = "%[1]s:10025"
 protocol = "smtp"
 announce = ["proxy-v2"]
 
+[forward.sendmail]
+listen   = "tunnel:26"
+to       = "%[2]s:25"
+protocol = "smtp"
+
+[forward.pop3]
+listen   = "tunnel:110"
+to       = "%[1]s:10110"
+protocol = "pop3"
+announce = ["proxy-v2"]
+
 [forward.ftp]
 listen   = "tunnel:21"
 to       = "%[1]s:21"
@@ -60,20 +70,57 @@ protocol = "ftp"
 listen   = ["tunnel:53", "udp/tunnel:53"]
 to       = "%[1]s:53"
 protocol = "dns"
-`, lab.BackendV4)
 
-// Six servers serve an IPv6-only client through the userspace datapath while
-// the path loses two packets of a hundred.
+# The same with TLS that ends at the front.
+
+[forward.imaps]
+listen   = "tunnel:993"
+to       = "%[1]s:10143"
+protocol = "imap"
+announce = ["proxy-v2"]
+cert     = "CERT"
+key      = "KEY"
+
+[forward.submission]
+listen   = "tunnel:587"
+to       = "%[1]s:10025"
+protocol = "smtp"
+announce = ["proxy-v2"]
+tls      = "starttls"
+cert     = "CERT"
+key      = "KEY"
+
+[forward.sendmails]
+listen   = "tunnel:465"
+to       = "%[2]s:25"
+protocol = "smtp"
+cert     = "CERT"
+key      = "KEY"
+
+[forward.ftps]
+listen   = ["tunnel:990", "tunnel:2121"]
+to       = "%[1]s:21"
+protocol = "ftp"
+passive  = "50100-50109"
+ftp_require = ["login", "data", "reuse"]
+cert     = "CERT"
+key      = "KEY"
+`, lab.BackendV4, lab.Backend2)
+
+// The seven servers serve an IPv6-only client through the userspace datapath
+// while the path loses two packets of a hundred, with TLS and without.
 func TestServersUnderLoss(t *testing.T) {
 	w := mustWorld(t)
 	nft := require.Program(t, "nft", "nftables")
-	servers.StartApacheProxy(t, w.Lab, 8080, "2001:db8:6::/64")
+	cert, key := mustCert(t)
+	servers.StartApache(t, w.Lab, "Require ip 2001:db8:6::/64")
 	sshd := servers.StartSSH(t, w.Lab, 22)
 	servers.StartDovecot(t, w.Lab)
 	servers.StartPostfix(t, w.Lab, "all")
+	sendmail := servers.StartSendmail(t, w.Lab, lab.Backend2, "")
 	vsftpd := servers.StartVsftpd(t, w.Lab)
 	servers.StartBind(t, w.Lab, "recursion no;")
-	file := bytes.Repeat([]byte("Take off your shoes.\n"), 50000)
+	file := bytes.Repeat([]byte("Take off your shoes.\n"), 40000)
 	if err := os.WriteFile(filepath.Join(vsftpd.Dir, "root/pub/file"), file, 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -81,15 +128,18 @@ func TestServersUnderLoss(t *testing.T) {
 	mustWrite(t, mail, strings.ReplaceAll(servers.Mail, "\n", "\r\n"))
 	rules := filepath.Join(w.Dir, "loss.nft")
 	mustWrite(t, rules, lossy)
-	w.front(t, lossyConfig)
+	w.front(t, strings.NewReplacer("CERT", cert, "KEY", key).Replace(lossyConfig))
 	if text, err := out(t, w.ISP, nft, "-f", rules); err != nil {
 		t.Fatalf("nft: %v\n%s", err, text)
 	}
 	at := "[" + lab.Front6.String() + "]"
 	curl := func(args ...string) []string {
-		return append([]string{"curl", "-sS", "--noproxy", "*", "--max-time", "25"}, args...)
+		return append([]string{"curl", "-sS", "--noproxy", "*", "--max-time", "25", "--insecure"}, args...)
 	}
-	got := filepath.Join(w.Dir, "got")
+	send := func(url, to string, args ...string) []string {
+		return curl(append(args, "--mail-from", "a@example.org", "--mail-rcpt", to, "-T", mail, url)...)
+	}
+	dig := []string{require.Program(t, "dig", "bind9-dnsutils"), "@" + lab.Front6.String(), "+nocookie", "+bufsize=4096", "+tries=5"}
 	for _, row := range []struct {
 		name    string
 		command []string
@@ -97,21 +147,27 @@ func TestServersUnderLoss(t *testing.T) {
 	}{
 		{"Apache", curl("http://" + at + "/"), servers.Page},
 		{"OpenSSH", sshd.Login(t, lab.Client6.String(), lab.Front6.String(), "22", "echo $SSH_CONNECTION"), "100.64."},
-		{"Dovecot", curl("-u", "joe:secret", "imap://"+at+"/INBOX;UID=1"), "Take off your shoes."},
-		{"Postfix", curl("--mail-from", "a@example.org", "--mail-rcpt", "joe@example.test", "-T", mail, "smtp://"+at), ""},
-		{"vsftpd", curl("-o", got, "ftp://"+at+"/pub/file"), ""},
-		{"BIND", []string{require.Program(t, "dig", "bind9-dnsutils"), "@" + lab.Front6.String(), "+nocookie", "+bufsize=4096", "s60000.example.test", "TXT"}, "MSG SIZE  rcvd: 60000"},
+		{"Dovecot-IMAP", curl("-u", "joe:secret", "imap://"+at+"/INBOX;UID=1"), "Take off your shoes."},
+		{"Dovecot-POP3", curl("-u", "joe:secret", "pop3://"+at+"/1"), "Take off your shoes."},
+		{"Dovecot-IMAPS", curl("-u", "joe:secret", "imaps://"+at+"/INBOX;UID=1"), "Take off your shoes."},
+		{"Postfix", send("smtp://"+at, "joe@example.test"), ""},
+		{"Postfix-STARTTLS", send("smtp://"+at+":587", "joe@example.test", "--ssl-reqd"), ""},
+		{"Sendmail", send("smtp://"+at+":26/loss.example", "root@example.test"), ""},
+		{"Sendmail-SMTPS", send("smtps://"+at+"/losstls.example", "root@example.test"), ""},
+		{"vsftpd", curl("ftp://" + at + "/pub/file"), string(file)},
+		{"vsftpd-FTPS", curl("--ssl-reqd", "ftp://"+at+":2121/pub/file"), string(file)},
+		{"vsftpd-FTPS-implicit", curl("ftps://" + at + "/pub/file"), string(file)},
+		{"BIND-UDP", append(dig, "s512.example.test", "TXT"), "MSG SIZE  rcvd: 512"},
+		{"BIND-TCP", append(dig, "s60000.example.test", "TXT"), "MSG SIZE  rcvd: 60000"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			if text, err := out(t, w.Client6, row.command...); err != nil || !strings.Contains(text, row.want) {
-				t.Errorf("%v, want %q in:\n%.2000s", err, row.want, text)
+				t.Errorf("%v, want %.80q of %d bytes in %d:\n%.2000s", err, row.want, len(row.want), len(text), text)
 			}
 		})
 	}
-	data, err := os.ReadFile(got)
-	if err != nil || sha256.Sum256(data) != sha256.Sum256(file) {
-		t.Errorf("FTP: got %d bytes of %d, %v", len(data), len(file), err)
-	}
+	sendmail.WaitLog(t, "Received: from loss.example", "[100.64.")
+	sendmail.WaitLog(t, "Received: from losstls.example", "[100.64.")
 	counted, err := out(t, w.ISP, nft, "list", "table", "ip", "loss")
 	if err != nil || !regexp.MustCompile(`packets [1-9]`).MatchString(counted) {
 		t.Errorf("nothing was lost, the test proves nothing: %v\n%s", err, counted)

@@ -3,10 +3,12 @@ package integration
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"genkan/integration/lab"
 	"genkan/integration/servers"
@@ -94,8 +96,8 @@ func TestNeighbours(t *testing.T) {
 		{"Postfix-rate", func(t testing.TB, l *lab.Lab) {
 			servers.StartPostfix(t, l, "all", "smtpd_client_connection_rate_limit = 3", "smtpd_client_event_limit_exceptions =")
 		}, 25, 10025, 3, greeted},
-		{"Sendmail-rate", func(t testing.TB, l *lab.Lab) { servers.StartSendmail(t, l, "ClientRate:\t3\n") }, 25, 0, 3, greeted},
-		{"Sendmail-connections", func(t testing.TB, l *lab.Lab) { servers.StartSendmail(t, l, "ClientConn:\t2\n") }, 25, 0, 2, greeted},
+		{"Sendmail-rate", func(t testing.TB, l *lab.Lab) { servers.StartSendmail(t, l, lab.BackendV4, "ClientRate:\t3\n") }, 25, 0, 3, greeted},
+		{"Sendmail-connections", func(t testing.TB, l *lab.Lab) { servers.StartSendmail(t, l, lab.BackendV4, "ClientConn:\t2\n") }, 25, 0, 2, greeted},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			w := mustWorld(t)
@@ -136,7 +138,7 @@ func TestMailIsNoOpenRelay(t *testing.T) {
 		mailbox string
 	}{
 		{"Postfix", func(t testing.TB, l *lab.Lab) { servers.StartPostfix(t, l, "all") }, 10025, "joe@example.test"},
-		{"Sendmail", func(t testing.TB, l *lab.Lab) { servers.StartSendmail(t, l, "") }, 0, "root@example.test"},
+		{"Sendmail", func(t testing.TB, l *lab.Lab) { servers.StartSendmail(t, l, lab.BackendV4, "") }, 0, "root@example.test"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			w := mustWorld(t)
@@ -168,7 +170,7 @@ func TestMailIsNoOpenRelay(t *testing.T) {
 // families and writes into it who brought it: an address of the pool each.
 func TestSendmail(t *testing.T) {
 	w := mustWorld(t)
-	sendmail := servers.StartSendmail(t, w.Lab, "")
+	sendmail := servers.StartSendmail(t, w.Lab, lab.BackendV4, "")
 	w.front(t, threeWays(25, 0))
 	for _, c := range clients[:2] {
 		v := w.visit(t, netip.MustParseAddr(c.addr), 2002)
@@ -184,6 +186,66 @@ func TestSendmail(t *testing.T) {
 			}
 		}
 		sendmail.WaitLog(t, "Received: from "+c.name+".example", "[100.64.")
+	}
+}
+
+// Apache shuts out the address that its log tells of a client who misbehaves.
+// Where it sees all clients as the front that shuts out everybody; by the pool,
+// by PROXY and by X-Forwarded-For, that client alone.
+func TestApacheBansOneClient(t *testing.T) {
+	w := mustWorld(t)
+	servers.StartApache(t, w.Lab, "Require all granted\n    Require not ip 10.0.0.1 100.64.0.1 2001:db8:6::10")
+	w.front(t, threeWays(80, 8080))
+	ways := []struct {
+		name, port string
+		innocent   bool // is served
+	}{{"own", "2001", false}, {"pool", "2002", true}, {"proxy", "2003", true}}
+	for _, way := range ways {
+		for i, addr := range []string{lab.Client6.String(), lab.Denied6.String(), lab.Client4.String()} {
+			to := front6
+			if i == 2 {
+				to = front4
+			}
+			status, _ := curl(t, w.client(addr), "--interface", addr, "http://"+to+":"+way.port+"/")
+			want := map[bool]int{true: 200, false: 403}[i > 0 && way.innocent]
+			if status != want {
+				t.Errorf("%s: %s got %d, want %d", way.name, addr, status, want)
+			}
+		}
+	}
+}
+
+// Postfix' postscreen lets nobody in who speaks before it greets: it knows the
+// one who did by the true address, and makes another wait for its greeting no
+// longer than it wants to.
+func TestPostscreen(t *testing.T) {
+	w := mustWorld(t)
+	postfix := servers.StartPostfix(t, w.Lab, "all")
+	w.front(t, tunnelConfig+fmt.Sprintf("\n[forward.mail]\nlisten = [\"tunnel:25\", \"%s:25\"]\nto = \"%s:10026\"\nprotocol = \"smtp\"\nannounce = [\"proxy-v2\"]\n", lab.FrontV4, lab.BackendV4))
+	hasty := w.dial(t, lab.Denied6.String(), front6, 25)
+	fmt.Fprint(hasty, "EHLO spammer.example\r\n")
+	if text, _ := io.ReadAll(hasty); !strings.HasSuffix(string(text), "\r\n521 5.5.1 Protocol error\r\n") {
+		t.Errorf("who speaks first got %q", text)
+	}
+	postfix.WaitLog(t, "postscreen", "PREGREET", "["+lab.Denied6.String()+"]")
+	for _, c := range clients[:2] {
+		began := time.Now()
+		v := w.visit(t, netip.MustParseAddr(c.addr), 25)
+		greeting, err := v.lines.ReadString('\n') // the first line is bait
+		if waited := time.Since(began); !strings.HasPrefix(v.greeting, "220-") || !strings.HasPrefix(greeting, "220 ") || waited < time.Second {
+			t.Errorf("%s: greeting %q, %q, %v after %v", c.name, v.greeting, greeting, err, waited)
+		}
+		for _, row := range []struct{ line, want string }{
+			{"EHLO " + c.name + ".example", "250 "},
+			{"MAIL FROM:<a@example.org>", "250 "},
+			{"RCPT TO:<joe@example.test>", "250 "},
+		} {
+			if got := v.ask(row.line); !strings.HasPrefix(got, row.want) {
+				t.Errorf("%s: %q: %q", c.name, row.line, got)
+			}
+		}
+		postfix.WaitLog(t, "postscreen", "PASS NEW", "["+c.addr+"]")
+		postfix.WaitLog(t, "smtpd", "connect from", "["+c.addr+"]")
 	}
 }
 

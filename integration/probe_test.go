@@ -46,7 +46,7 @@ func TestProbes(t *testing.T) {
 			return servers.StartPostfix(t, l, "all", "smtpd_authorized_xclient_hosts = "+lab.InsideV4.String())
 		}, probeConfig("smtp", 25, "own", "pool", "inside", "proxy", "xclient"),
 			map[string]string{"smtp-own": "bad", "smtp-inside": "bad", "smtp-pool": "ok", "smtp-proxy": "ok", "smtp-xclient": "ok"}},
-		{"Sendmail", func(t testing.TB, l *lab.Lab) *servers.Server { return servers.StartSendmail(t, l, "") },
+		{"Sendmail", func(t testing.TB, l *lab.Lab) *servers.Server { return servers.StartSendmail(t, l, lab.BackendV4, "") },
 			probeConfig("smtp", 25, "own", "pool", "inside"),
 			map[string]string{"smtp-own": "bad", "smtp-inside": "bad", "smtp-pool": "ok"}},
 		{"BIND", func(t testing.TB, l *lab.Lab) *servers.Server { return servers.StartBind(t, l, "") },

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"genkan/integration/lab"
+	"genkan/integration/servers"
 )
 
 // siteConfig is the first thing that has to work: one site on the tunnel and
@@ -41,25 +42,25 @@ func (w *world) client(addr string) *lab.Namespace {
 // client the same site, and the rules hold for both.
 func TestApacheBehindTunnel(t *testing.T) {
 	w := mustWorld(t)
-	a := startApache(t, w)
+	a := servers.StartApache(t, w.Lab, "Require all granted")
 	w.front(t, siteConfig)
 	for _, c := range clients {
 		t.Run(c.name, func(t *testing.T) {
 			status, body := curl(t, w.client(c.addr), "--interface", c.addr,
 				"--connect-to", "www.example.jp:80:"+c.to+":80", "http://www.example.jp/"+"?"+c.name)
 			if c.denied {
-				if status != 403 || body == apachePage {
+				if status != 403 || body == servers.Page {
 					t.Fatalf("a denied client got %d %q", status, body)
 				}
 				return
 			}
-			if status != 200 || body != apachePage {
+			if status != 200 || body != servers.Page {
 				t.Fatalf("got %d %q", status, body)
 			}
-			a.waitRequest(t, fmt.Sprintf(`peer=%s xff=%s "GET /?%s HTTP/1.1" 200`, lab.InsideV4, c.addr, c.name))
+			a.WaitLog(t, fmt.Sprintf(`peer=%s xff=%s "GET /?%s HTTP/1.1" 200`, lab.InsideV4, c.addr, c.name))
 		})
 	}
-	for _, line := range a.requests(t) {
+	for _, line := range strings.Split(a.Log(), "\n") {
 		if strings.Contains(line, "denied") || strings.Contains(line, "::ffff:") {
 			t.Errorf("Apache's log has %q", line)
 		}

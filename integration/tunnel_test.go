@@ -13,6 +13,7 @@ import (
 
 	"genkan/integration/internal/require"
 	"genkan/integration/lab"
+	"genkan/integration/servers"
 
 	"golang.org/x/sys/unix"
 )
@@ -129,7 +130,7 @@ func TestStopLeavesNothing(t *testing.T) {
 // SIGTERM leaves nothing.
 func TestKillAndRestart(t *testing.T) {
 	w := mustWorld(t)
-	a := startApache(t, w)
+	a := servers.StartApache(t, w.Lab, "Require all granted")
 	before := mustSnapshot(t, w.Front)
 	p := w.front(t, siteConfig)
 	if err := p.Signal(syscall.SIGKILL); err != nil {
@@ -138,10 +139,10 @@ func TestKillAndRestart(t *testing.T) {
 	p.Kill()
 	p = w.front(t, siteConfig)
 	status, body := curl(t, w.Client6, "-H", "Host: www.example.jp", "http://["+lab.Front6.String()+"]/?again")
-	if status != 200 || body != apachePage {
+	if status != 200 || body != servers.Page {
 		t.Errorf("after the restart: %d %q", status, body)
 	}
-	a.waitRequest(t, fmt.Sprintf(`peer=%s xff=%s "GET /?again HTTP/1.1" 200`, lab.InsideV4, lab.Client6))
+	a.WaitLog(t, fmt.Sprintf(`peer=%s xff=%s "GET /?again HTTP/1.1" 200`, lab.InsideV4, lab.Client6))
 	if err := p.Stop(patience); err != nil {
 		t.Errorf("exit after SIGTERM: %v\n%s", err, p.Output())
 	}

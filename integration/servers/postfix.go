@@ -37,12 +37,18 @@ alias_database =
 default_transport = discard
 disable_dns_lookups = yes
 smtp_host_lookup = native
+postscreen_cache_map = btree:$data_directory/postscreen_cache
+postscreen_greet_wait = 1s
+postscreen_greet_action = drop
 `
 
 const postfixMaster = `
 smtp      inet  n  -  n  -  -  smtpd
 10025     inet  n  -  n  -  -  smtpd
   -o smtpd_upstream_proxy_protocol=haproxy
+10026     inet  n  -  n  -  1  postscreen
+  -o postscreen_upstream_proxy_protocol=haproxy
+smtpd     pass  -  -  n  -  -  smtpd
 cleanup   unix  n  -  n  -  0  cleanup
 qmgr      unix  n  -  n  300 1 qmgr
 rewrite   unix  -  -  n  -  -  trivial-rewrite
@@ -67,7 +73,8 @@ postlog   unix-dgram n - n - 1 postlogd
 const proxyLocal = "\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"
 
 // StartPostfix starts Postfix in the backend: SMTP on 25, and with the PROXY
-// protocol required on 10025. It relays for its own subnet, where the front's
+// protocol required on 10025; on 10026 postscreen stands before it, and lets
+// nobody in who speaks within a second. It relays for its own subnet, where the front's
 // address is, and for nobody else. protocols is inet_protocols: "ipv4", or
 // "all"; more are further lines of main.cf.
 func StartPostfix(t testing.TB, l *lab.Lab, protocols string, more ...string) *Server {

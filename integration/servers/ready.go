@@ -41,7 +41,13 @@ func Greeting(t testing.TB, n *lab.Namespace, from netip.Addr, to string) (strin
 // is sent first.
 func waitGreeting(t testing.TB, l *lab.Lab, port int, header, prefix string) {
 	t.Helper()
-	to := netip.AddrPortFrom(lab.BackendV4, uint16(port)).String()
+	waitGreetingAt(t, l, netip.AddrPortFrom(lab.BackendV4, uint16(port)), header, prefix)
+}
+
+// waitGreetingAt is waitGreeting for any address of the backend.
+func waitGreetingAt(t testing.TB, l *lab.Lab, at netip.AddrPort, header, prefix string) {
+	t.Helper()
+	to := at.String()
 	wait(t, "greeting of "+to, func() error {
 		var conn net.Conn
 		err := l.Backend.Do(func() (err error) {

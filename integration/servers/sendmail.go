@@ -2,6 +2,7 @@ package servers
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -45,10 +46,10 @@ LOCAL_CONFIG
 Cwexample.test
 `
 
-// StartSendmail starts Sendmail on port 25 of the backend. It takes mail for
+// StartSendmail starts Sendmail on port 25 of an address of the backend. It takes mail for
 // root@example.test, which Log shows, and relays for its own network, where
 // the front's address is. access are further lines of its access map.
-func StartSendmail(t testing.TB, l *lab.Lab, access string) *Server {
+func StartSendmail(t testing.TB, l *lab.Lab, at netip.Addr, access string) *Server {
 	t.Helper()
 	m4 := require.Program(t, "m4", "m4")
 	cache, err := os.UserCacheDir()
@@ -59,7 +60,7 @@ func StartSendmail(t testing.TB, l *lab.Lab, access string) *Server {
 	cf := filepath.Join(root, "usr/share/sendmail/cf")
 	require.File(t, cf, "integration/setup.sh puts it there")
 	dir := folder(t, l, "sendmail", "q", "mail")
-	write(t, filepath.Join(dir, "sendmail.mc"), fmt.Sprintf(sendmailConfig, dir, lab.BackendV4))
+	write(t, filepath.Join(dir, "sendmail.mc"), fmt.Sprintf(sendmailConfig, dir, at))
 	write(t, filepath.Join(dir, "switch"), "hosts files\naliases files\n")
 	write(t, filepath.Join(dir, "access.txt"), "Connect:127\tRELAY\nConnect:10.0.0\tRELAY\n"+access)
 	write(t, filepath.Join(dir, "deliver"), "#!/bin/sh\nexec cat >> "+dir+"/mail/$1\n")
@@ -79,6 +80,6 @@ func StartSendmail(t testing.TB, l *lab.Lab, access string) *Server {
 	}
 	s := run(t, l, dir, filepath.Join(root, "usr/libexec/sendmail/sendmail"), "-C", config, "-bD")
 	s.log = filepath.Join(dir, "mail/root")
-	waitGreeting(t, l, 25, "", "220 ")
+	waitGreetingAt(t, l, netip.AddrPortFrom(at, 25), "", "220 ")
 	return s
 }

@@ -15,7 +15,8 @@ ServerName backend.example
 DefaultRuntimeDir run
 PidFile run/httpd.pid
 Mutex file:run default
-Listen %[2]s:%[3]d
+Listen %[2]s:80
+Listen %[2]s:8080
 LoadModule mpm_event_module /usr/lib/apache2/modules/mod_mpm_event.so
 LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so
 LoadModule authz_host_module /usr/lib/apache2/modules/mod_authz_host.so
@@ -26,27 +27,32 @@ TypesConfig /etc/mime.types
 User www-data
 Group www-data
 ErrorLog error.log
-LogFormat "client=%%a peer=%%{c}a \"%%r\" %%>s" t
+LogFormat "client=%%a peer=%%{c}a xff=%%{X-Forwarded-For}i \"%%r\" %%>s" t
 CustomLog access.log t
 DocumentRoot htdocs
 <Directory %[1]s/htdocs>
-  Require all denied
-  Require ip %[4]s
+  <RequireAll>
+    %[3]s
+  </RequireAll>
 </Directory>
-RemoteIPProxyProtocol On
+<VirtualHost %[2]s:8080>
+  ServerName backend.example
+  RemoteIPProxyProtocol On
+</VirtualHost>
 `
 
-// StartApacheProxy starts Apache httpd on a port of the backend where the
-// PROXY protocol is required. It serves only the clients of one network.
-func StartApacheProxy(t testing.TB, l *lab.Lab, port int, allowed string) *Server {
+// StartApache starts Apache httpd on port 80 of the backend, and on port 8080
+// with the PROXY protocol required. rules are who is served, "Require all
+// granted".
+func StartApache(t testing.TB, l *lab.Lab, rules string) *Server {
 	t.Helper()
 	program := require.Program(t, "apache2", "apache2")
-	dir := folder(t, l, "apache-proxy", "run", "htdocs")
+	dir := folder(t, l, "apache", "run", "htdocs")
 	write(t, filepath.Join(dir, "htdocs", "index.html"), Page)
-	write(t, filepath.Join(dir, "httpd.conf"), fmt.Sprintf(apacheConfig, dir, lab.BackendV4, port, allowed))
+	write(t, filepath.Join(dir, "httpd.conf"), fmt.Sprintf(apacheConfig, dir, lab.BackendV4, rules))
 	s := run(t, l, dir, program, "-DFOREGROUND", "-f", filepath.Join(dir, "httpd.conf"))
 	s.log = filepath.Join(dir, "access.log")
-	waitConnect(t, l, port)
+	waitConnect(t, l, 80)
 	return s
 }
 
@@ -68,25 +74,28 @@ http {
   scgi_temp_path %[1]s/scgi;
   log_format t 'client=$remote_addr peer=$realip_remote_addr "$request" $status';
   access_log %[1]s/access.log t;
+  root %[1]s/htdocs;
   server {
-    listen %[2]s:%[3]d proxy_protocol;
-    set_real_ip_from %[4]s;
+    listen %[2]s:8090;
+  }
+  server {
+    listen %[2]s:8091 proxy_protocol;
+    set_real_ip_from %[3]s;
     real_ip_header proxy_protocol;
-    root %[1]s/htdocs;
   }
 }
 `
 
-// StartNginxProxy starts nginx on a port of the backend where the PROXY
-// protocol is required.
-func StartNginxProxy(t testing.TB, l *lab.Lab, port int) *Server {
+// StartNginx starts nginx on port 8090 of the backend, and on port 8091 with
+// the PROXY protocol required.
+func StartNginx(t testing.TB, l *lab.Lab) *Server {
 	t.Helper()
 	program := require.Program(t, "nginx", "nginx")
-	dir := folder(t, l, "nginx-proxy", "htdocs")
+	dir := folder(t, l, "nginx", "htdocs")
 	write(t, filepath.Join(dir, "htdocs", "index.html"), Page)
-	write(t, filepath.Join(dir, "nginx.conf"), fmt.Sprintf(nginxConfig, dir, lab.BackendV4, port, lab.InsideV4))
+	write(t, filepath.Join(dir, "nginx.conf"), fmt.Sprintf(nginxConfig, dir, lab.BackendV4, lab.InsideV4))
 	s := run(t, l, dir, program, "-c", filepath.Join(dir, "nginx.conf"))
 	s.log = filepath.Join(dir, "access.log")
-	waitConnect(t, l, port)
+	waitConnect(t, l, 8090)
 	return s
 }
