@@ -112,6 +112,7 @@ func (u *userspace) open(s site) error {
 func (u *userspace) serve(ctx context.Context) error { return u.link.Serve(ctx) }
 
 func (u *userspace) count(st *Status) {
+	st.Checks = []string{checksUserspace}
 	if u.dev == nil {
 		return
 	}

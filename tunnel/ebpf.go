@@ -158,18 +158,12 @@ func (e *ebpf) follow(ctx context.Context) error {
 
 // uplink is the interface that the programs work on.
 func (s site) uplink() (netlink.Link, error) {
-	if s.place.Uplink == "" {
-		return nil, fmt.Errorf("tunnel: no IPv4 route to the other end: the eBPF datapath has to know its uplink")
-	}
-	link, err := netlink.LinkByName(s.place.Uplink)
+	link, err := s.etherUplink()
 	if err != nil {
-		return nil, fmt.Errorf("tunnel: uplink: %w", err)
-	}
-	a := link.Attrs()
-	if a.EncapType != "ether" {
-		return nil, fmt.Errorf("tunnel: the eBPF datapath needs an Ethernet uplink; %q is %s", a.Name, a.EncapType)
+		return nil, fmt.Errorf("tunnel: %w", err)
 	}
 	// What does not fit the uplink would vanish: the programs cannot fragment.
+	a := link.Attrs()
 	if s.mtu+outerHeader > a.MTU {
 		return nil, fmt.Errorf("tunnel: the eBPF datapath with mtu %d needs an uplink of %d; %q has %d", s.mtu, s.mtu+outerHeader, a.Name, a.MTU)
 	}
@@ -202,6 +196,7 @@ func (s site) pinDir() string {
 
 func (e *ebpf) count(st *Status) {
 	e.userspace.count(st)
+	st.Checks = []string{checksEBPF, checksUserspace}
 	c := e.last
 	if e.progs != nil {
 		now, err := e.progs.Counters()

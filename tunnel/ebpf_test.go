@@ -160,7 +160,7 @@ func TestEBPFRefuses(t *testing.T) {
 				return errors.Join(netlink.LinkSetUp(tun), netlink.RouteReplace(&netlink.Route{
 					LinkIndex: tun.Attrs().Index, Dst: &net.IPNet{IP: net.IPv4(198, 51, 100, 1), Mask: net.CIDRMask(32, 32)}}))
 			})
-		}, `the eBPF datapath needs an Ethernet uplink; "ppp0" is none`},
+		}, `eBPF needs an Ethernet uplink; "ppp0" is none`},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			front, peer := tunneltest.NewNS(t), tunneltest.NewNS(t)

@@ -14,10 +14,12 @@ import (
 )
 
 // kernel is Linux' sit device with its 6rd attributes. It checks less than the
-// table of ingress checks asks for; the filter in front of it does the rest.
+// table of ingress checks asks for; the guard and the filter in front of it do
+// the rest.
 type kernel struct {
 	name    string
 	reports *user.Reports
+	guard   guard
 }
 
 func (k *kernel) open(s site) error {
@@ -25,9 +27,10 @@ func (k *kernel) open(s site) error {
 	if err := k.openDevice(s); err != nil {
 		return err
 	}
-	if err := k.close(false); err != nil {
+	if err := k.closeReports(); err != nil {
 		return err
 	}
+	k.guard.open(s)
 	var err error
 	k.reports, err = user.OpenReports(user.Config{Local: s.place.Local, Address: s.place.Address, Check: s.check})
 	return explain(fmt.Sprintf("sockets for %q", k.name), capRaw, err)
@@ -67,6 +70,7 @@ func (k *kernel) openDevice(s site) error {
 func (k *kernel) serve(ctx context.Context) error { return k.reports.Serve(ctx) }
 
 func (k *kernel) count(st *Status) {
+	k.guard.count(st)
 	link, err := netlink.LinkByName(k.name)
 	if err != nil || link.Attrs().Statistics == nil {
 		return
@@ -89,6 +93,10 @@ func (k *kernel) count(st *Status) {
 
 // close: the interface is a step of its own, and stands or falls with that.
 func (k *kernel) close(bool) error {
+	return errors.Join(k.guard.close(), k.closeReports())
+}
+
+func (k *kernel) closeReports() error {
 	if k.reports == nil {
 		return nil
 	}

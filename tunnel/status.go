@@ -5,6 +5,13 @@ import (
 	"time"
 )
 
+// Who makes the ingress checks.
+const (
+	checksEBPF      = "ebpf"      // programs on the uplink
+	checksNFTables  = "nftables"  // tables of ours
+	checksUserspace = "userspace" // the process that moves the packets
+)
+
 // A Status is what a tunnel is and has done. It marshals to JSON as it stands.
 type Status struct {
 	Interface   string       `json:"interface"`
@@ -23,6 +30,7 @@ type Status struct {
 	MTU         int          `json:"mtu"`
 	Expose      string       `json:"expose"`
 	Filter      string       `json:"filter"` // "stateful", "stateless" (no conntrack here) or "none"
+	Checks      []string     `json:"checks"` // who makes the ingress checks, in order: "ebpf", "nftables", "userspace"
 	Ports       []Port       `json:"ports"`
 	Since       time.Time    `json:"since"`
 	// Remade counts how often the interface had to be made again.

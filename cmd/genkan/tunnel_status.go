@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -39,6 +40,7 @@ func (s tunnelStatus) words(out io.Writer) {
 	for _, r := range s.Relays {
 		fmt.Fprintf(out, "relay      %s\n", r)
 	}
+	fmt.Fprintf(out, "checks     %s\n", strings.Join(s.Checks, ", then "))
 	fmt.Fprintf(out, "exposes    %s, filter %s\n", s.Expose, s.Filter)
 	fmt.Fprintf(out, "since      %s, process %d, made again %d times\n", s.Since.Format(time.RFC3339), s.Pid, s.Remade)
 	fmt.Fprintf(out, "received   %d packets, %d bytes\n", s.Received.Packets, s.Received.Bytes)

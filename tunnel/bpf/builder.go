@@ -2,6 +2,7 @@ package bpf
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/cilium/ebpf/asm"
 )
@@ -139,10 +140,14 @@ func (b *builder) hostOrder(off int16, words int) {
 
 // end closes the program with the places that all jump to.
 func (b *builder) end() asm.Instructions {
-	b.label("fault")
-	b.add(asm.Mov.Imm(asm.R2, 1))
-	b.count(faults, asm.R2)
-	b.add(asm.Mov.Imm(asm.R0, tcxDrop), asm.Return())
+	const fault = "fault"
+	// The kernel refuses what no jump leads to.
+	if slices.ContainsFunc(b.ins, func(i asm.Instruction) bool { return i.Reference() == fault }) {
+		b.label(fault)
+		b.add(asm.Mov.Imm(asm.R2, 1))
+		b.count(faults, asm.R2)
+		b.add(asm.Mov.Imm(asm.R0, tcxDrop), asm.Return())
+	}
 
 	b.label(labelDrop) // the reason's slot, 8 bytes each
 	b.add(

@@ -38,18 +38,20 @@ type Config struct {
 	tunHeader int
 }
 
-// A Datapath is the two programs, attached. It is not safe for concurrent use,
-// but for Counters.
+// A Datapath is the programs, attached: two, or the guard. It is not safe for
+// concurrent use, but for Counters.
 type Datapath struct {
 	cfg      Config
 	counters *ebpf.Map
-	ends     [2]end
+	ends     []end
 }
 
 // An end is one program where it is attached.
 type end struct {
 	name   string
 	attach ebpf.AttachType
+	build  func(cfg Config, counters int) asm.Instructions
+	index  func(cfg Config) int // of the interface
 	prog   *ebpf.Program
 	link   link.Link
 	onto   int // interface index
@@ -58,10 +60,32 @@ type end struct {
 // Open loads and attaches the programs. What is pinned in cfg.PinDir is taken
 // over: its counters go on, and its programs are exchanged under traffic.
 func Open(cfg Config) (*Datapath, error) {
-	d := &Datapath{cfg: cfg, ends: [2]end{
-		{name: "encap", attach: ebpf.AttachTCXEgress},
-		{name: "decap", attach: ebpf.AttachTCXIngress},
-	}}
+	return openEnds(cfg, bothEnds())
+}
+
+// OpenGuard loads and attaches one program, which drops on the uplink what the
+// table of package ingress does not let in. What it leaves to the stack, since
+// it takes a closer look than it has, some other filter has to judge: fragments,
+// IPv4 options, extension headers, ICMPv6 errors.
+func OpenGuard(cfg Config) (*Datapath, error) {
+	return openEnds(cfg, guardEnd())
+}
+
+func bothEnds() []end {
+	return []end{
+		{name: "encap", attach: ebpf.AttachTCXEgress, build: encap, index: func(c Config) int { return c.TUN }},
+		{name: "decap", attach: ebpf.AttachTCXIngress, build: decap, index: uplink},
+	}
+}
+
+func guardEnd() []end {
+	return []end{{name: "guard", attach: ebpf.AttachTCXIngress, build: guard, index: uplink}}
+}
+
+func uplink(c Config) int { return c.Uplink }
+
+func openEnds(cfg Config, ends []end) (*Datapath, error) {
+	d := &Datapath{cfg: cfg, ends: ends}
 	if err := d.open(); err != nil {
 		return nil, errors.Join(err, d.Close(false))
 	}
@@ -69,7 +93,7 @@ func Open(cfg Config) (*Datapath, error) {
 }
 
 func (d *Datapath) open() error {
-	if err := probe(d.cfg); err != nil {
+	if err := probe(d.cfg, d.ends[len(d.ends)-1]); err != nil {
 		return err
 	}
 	if d.cfg.PinDir != "" {
@@ -119,18 +143,16 @@ func (d *Datapath) Update(cfg Config) error {
 		return fmt.Errorf("eBPF datapath: pinned in %q; close it before it is pinned in %q", d.cfg.PinDir, cfg.PinDir)
 	}
 	d.cfg = cfg
-	ins := [2]asm.Instructions{encap(cfg, d.counters.FD()), decap(cfg, d.counters.FD())}
-	onto := [2]int{cfg.TUN, cfg.Uplink}
-	var progs [2]*ebpf.Program
-	for i := range d.ends {
+	progs := make([]*ebpf.Program, len(d.ends))
+	for i, e := range d.ends {
 		var err error
-		if progs[i], err = load(d.ends[i].name, ins[i]); err != nil {
-			closeAll(progs[:])
+		if progs[i], err = load(e.name, e.build(cfg, d.counters.FD())); err != nil {
+			closeAll(progs)
 			return err
 		}
 	}
 	for i := range d.ends {
-		if err := d.put(&d.ends[i], progs[i], onto[i]); err != nil {
+		if err := d.put(&d.ends[i], progs[i], d.ends[i].index(cfg)); err != nil {
 			closeAll(progs[i:])
 			return err
 		}

@@ -32,6 +32,22 @@ const (
 
 // decap is the program on the uplink's ingress.
 func decap(cfg Config, counters int) asm.Instructions {
+	b := checks(cfg, counters)
+	b.strip(cfg)
+	return b.end()
+}
+
+// guard is decap that leaves to the stack what it lets in: in front of a kernel
+// device, which makes fewer checks.
+func guard(cfg Config, counters int) asm.Instructions {
+	b := checks(cfg, counters)
+	b.add(asm.Ja.Label(labelNext))
+	return b.end()
+}
+
+// checks judges plain protocol-41 packets for us by the table of package
+// ingress, and leaves all others to the stack.
+func checks(cfg Config, counters int) *builder {
 	out := cfg.Check.Outbound()
 	b := new(builder)
 	b.add(asm.Mov.Reg(ctx, asm.R1))
@@ -54,8 +70,7 @@ func decap(cfg Config, counters int) asm.Instructions {
 	}
 	b.payload(out.Kind)
 	b.congestion()
-	b.strip(cfg)
-	return b.end()
+	return b
 }
 
 // outerHeader leaves everything to the stack that is not a plain protocol-41

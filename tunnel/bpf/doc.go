@@ -15,6 +15,9 @@
 // to 1280 bytes, clamps the MSS, and above that the userspace datapath translates
 // what routers say (package icmp), for the sender to heed.
 //
+// In front of a kernel device stands the guard: decap's checks alone. What it
+// leaves to the stack is for another filter to judge.
+//
 // Attached by tcx (Linux 6.6) and pinned in a bpffs, they go on forwarding while
 // the daemon restarts.
 package bpf

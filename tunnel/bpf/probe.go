@@ -12,17 +12,17 @@ import (
 	"genkan/tunnel/ingress"
 )
 
-// probe runs decap, before anything is attached, on a packet that must come
-// out bare and on one that must not. A kernel that accepts the programs but not
-// what they ask for would send everything through user space, and say nothing.
-func probe(cfg Config) error {
+// probe runs the program for what arrives, before anything is attached, on a
+// packet that must pass and on one that must not. A kernel that accepts decap but
+// not what it asks for would send everything through user space, and say nothing.
+func probe(cfg Config, e end) error {
 	m, err := ebpf.NewMap(counterSpec())
 	if err != nil {
 		return explain("create eBPF map", err)
 	}
 	defer m.Close()
 	cfg.LinkHeader = probeHeader
-	prog, err := load("probe", decap(cfg, m.FD()))
+	prog, err := load("probe", e.build(cfg, m.FD()))
 	if err != nil {
 		return err
 	}
@@ -33,10 +33,15 @@ func probe(cfg Config) error {
 	}
 	verdict, out, err := tryFrame(prog, pkt)
 	if err != nil {
-		return explain("try eBPF program decap", err)
+		return explain("try eBPF program "+e.name, err)
 	}
 	const redirect = 7 // TC_ACT_REDIRECT
-	if verdict != redirect || !bytes.HasPrefix(out[probeHeader:], pkt[outerLen:]) {
+	bare := verdict == redirect && bytes.HasPrefix(out[probeHeader:], pkt[outerLen:])
+	whole := verdict == tcxNext && bytes.HasPrefix(out[probeHeader:], pkt)
+	switch {
+	case e.name == "guard" && !whole:
+		return fmt.Errorf("try eBPF program guard: a good packet did not pass (returned %d)", verdict)
+	case e.name != "guard" && !bare:
 		return fmt.Errorf("try eBPF program decap: this kernel does not strip the outer header (returned %d); needs Linux 6.6", verdict)
 	}
 	binary.BigEndian.PutUint32(pkt[12:], 0x7f000001) // RFC 4213 §3.6: never from loopback
@@ -45,7 +50,7 @@ func probe(cfg Config) error {
 		err = errors.New("a packet from 127.0.0.1 was not dropped")
 	}
 	if err != nil {
-		return explain("try eBPF program decap", err)
+		return explain("try eBPF program "+e.name, err)
 	}
 	return nil
 }

@@ -17,8 +17,10 @@ func TestProbe(t *testing.T) {
 		if welcome(check) == nil {
 			t.Errorf("%s: no packet passes", name)
 		}
-		if err := probe(Config{Check: check, TTL: 64, TUN: 1, Uplink: 1, LinkHeader: 14, MTU: 1280}); err != nil {
-			t.Errorf("%s: %v", name, err)
+		for _, e := range append(bothEnds()[1:], guardEnd()...) {
+			if err := probe(Config{Check: check, TTL: 64, TUN: 1, Uplink: 1, LinkHeader: 14, MTU: 1280}, e); err != nil {
+				t.Errorf("%s, %s: %v", name, e.name, err)
+			}
 		}
 	}
 }

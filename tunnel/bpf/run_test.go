@@ -60,6 +60,7 @@ type run struct {
 	d     *Datapath
 	encap *ebpf.Program
 	decap *ebpf.Program
+	guard *ebpf.Program
 }
 
 func startRun(t testing.TB, cfg ingress.Config) *run {
@@ -92,16 +93,17 @@ func startRunRoutes(t testing.TB, cfg ingress.Config, routes []Route) *run {
 		d:     &Datapath{counters: m},
 		encap: mustLoad("encap", encap(c, m.FD())),
 		decap: mustLoad("decap", decap(c, m.FD())),
+		guard: mustLoad("guard", guard(c, m.FD())),
 	}
 }
 
-// in runs decap on an outer packet and returns its verdict and the frame.
-func (r *run) in(t testing.TB, outer []byte) (int32, []byte) {
+// in runs a program on an outer packet and returns its verdict and the frame.
+func (r *run) in(t testing.TB, prog *ebpf.Program, outer []byte) (int32, []byte) {
 	t.Helper()
 	frame := append(make([]byte, 12, 14+len(outer)), 8, 0) // to 00:00:00:00:00:00, which is ours
 	frame = append(frame, outer...)
 	opts := ebpf.RunOptions{Data: frame, DataOut: make([]byte, len(frame)+256)}
-	ret, err := r.decap.Run(&opts)
+	ret, err := prog.Run(&opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,9 +115,23 @@ func (r *run) in(t testing.TB, outer []byte) (int32, []byte) {
 func (r *run) checkIn(t testing.TB, outer []byte) ingress.Reason {
 	t.Helper()
 	want := r.check.Check(outer)
+	first := r.mustCount(t)
+	guarded, whole := r.in(t, r.guard, outer)
 	before := r.mustCount(t)
-	ret, frame := r.in(t, outer)
+	ret, frame := r.in(t, r.decap, outer)
 	after := r.mustCount(t)
+	// The guard drops and counts what decap does, and touches nothing.
+	switch {
+	case (guarded == tcxDrop) != (ret == tcxDrop) || guarded != tcxDrop && guarded != tcxNext:
+		t.Errorf("the guard returns %d where decap returns %d\n%x", guarded, ret, outer)
+	case !bytes.HasPrefix(whole[14:], outer):
+		t.Errorf("the guard makes\n%x of\n%x", whole[14:], outer)
+	case guarded == tcxDrop:
+		first.Reasons[want]++
+	}
+	if first != before {
+		t.Errorf("the guard counts\n%v\nwant\n%v\n%x", before, first, outer)
+	}
 	switch ret {
 	case tcxNext: // the userspace datapath judges, by Check
 		if after != before {
