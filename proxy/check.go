@@ -43,6 +43,9 @@ func (c *Check) fill() error {
 	if c.Interval < 0 || c.Timeout < 0 || c.Rise < 0 || c.Fall < 0 {
 		return errors.New("check: a negative value; leave it out for the default")
 	}
+	if err := c.fillHTTP(); err != nil {
+		return err
+	}
 	if c.Timeout == 0 {
 		c.Timeout = 2 * time.Second
 	}

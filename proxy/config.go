@@ -267,12 +267,15 @@ const (
 	BalanceHash               // by client: IPv4 address or IPv6 /64
 )
 
-// A Check is an active TCP health check. The zero Check makes none.
+// A Check is an active health check, by TCP or HTTP. The zero Check makes none.
 type Check struct {
 	Interval time.Duration // between two checks; zero: no checks
 	Timeout  time.Duration // of one; zero: 2 s
 	Send     string        // bytes sent once connected; empty: none
-	Expect   string        // what the answer must contain; empty: connecting is enough
+	Expect   string        // what the answer must contain; empty: connecting, or the status, is enough
+	Path     string        // asked for by HTTP, in the place of Send; empty: TCP alone
+	Host     string        // of that request; empty: the site's, else the backend's address
+	Status   string        // of a good answer, "204" or "200-399"; empty: 200-399
 	Rise     int           // successes in a row that bring a backend back; zero: 2
 	Fall     int           // failures in a row that take it out; zero: 3
 }

@@ -1,11 +1,11 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -26,7 +26,6 @@ type group struct {
 	log     *slog.Logger
 	members []*member
 	next    atomic.Uint32 // of round-robin
-	seed    maphash.Seed  // of the hash, so that nobody can aim at one backend
 
 	stop func() // ends the goroutines of start; nil before
 	done sync.WaitGroup
@@ -103,7 +102,7 @@ const (
 )
 
 func newGroup(config groupConfig, log *slog.Logger) *group {
-	g := &group{config: config, log: log.With(config.key, config.name), seed: maphash.MakeSeed()}
+	g := &group{config: config, log: log.With(config.key, config.name)}
 	for _, to := range config.to {
 		m := &member{port: to.Port, scheme: to.Scheme}
 		if to.PortEnd > to.Port {
@@ -204,22 +203,37 @@ func (g *group) order(client acl.Addr) []*member {
 
 // rendezvous orders the members by a hash of member and client, so that a
 // client keeps its backend, and finds the same next one when that is out.
-// IPv6 clients count by /64: that is one customer.
+// IPv6 clients count by /64: that is one customer. The hash is the same after a
+// restart and on every front: sessions that a backend keeps depend on it.
 func (g *group) rendezvous(client acl.Addr) []*member {
 	key := client.Netip()
 	if key.Is6() {
 		p, _ := key.Prefix(64)
 		key = p.Addr()
 	}
-	weight := func(m *member) uint64 {
-		return maphash.String(g.seed, m.text+"|"+key.String())
+	weights := make(map[*member]uint64, len(g.members))
+	for _, m := range g.members {
+		weights[m] = weigh(m.text, key)
 	}
-	return slices.SortedFunc(slices.Values(g.members), func(a, b *member) int {
-		if weight(a) > weight(b) {
-			return -1
-		}
-		return 1
+	return slices.SortedStableFunc(slices.Values(g.members), func(a, b *member) int {
+		return cmp.Compare(weights[b], weights[a])
 	})
+}
+
+// weigh hashes a backend with a client: FNV-1a, and MurmurHash3's finalizer,
+// without which backends with similar names would share few clients.
+func weigh(backend string, client netip.Addr) uint64 {
+	h := uint64(14695981039346656037)
+	add := func(c byte) { h = (h ^ uint64(c)) * 1099511628211 }
+	for i := range len(backend) {
+		add(backend[i])
+	}
+	for _, c := range client.As16() {
+		add(c)
+	}
+	h = (h ^ h>>33) * 0xff51afd7ed558ccd
+	h = (h ^ h>>33) * 0xc4ceb9fe1a85ec53
+	return h ^ h>>33
 }
 
 // connect opens a connection for client: it tries the backends one after the

@@ -23,6 +23,8 @@ type Handling struct {
 	// and fields. Zero: as the fronts do, which is no bound and 64 KiB.
 	MaxBody   int64
 	MaxHeader int
+	// Auth asks for a password. Nil: nobody is asked.
+	Auth *Auth
 	// ErrorPages are shown in the place of our own, by status.
 	ErrorPages map[int]exchange.Page
 }
@@ -72,7 +74,7 @@ func (st *state) addPart(one *site, p *part, to []Backend, key, name string, s *
 	if p.route != "" {
 		p.request, p.response = one.Request.Then(p.Request), one.Response.Then(p.Response)
 	}
-	faults := []error{p.Request.Check(one.isClaim), p.Response.Check(nil), p.checkAnswer(len(to) > 0)}
+	faults := []error{p.Request.Check(one.isClaim), p.Response.Check(nil), p.checkAnswer(len(to) > 0), p.Auth.check()}
 	switch {
 	case p.Answer != nil:
 	case len(to) == 0 && p.route != "":
@@ -81,7 +83,7 @@ func (st *state) addPart(one *site, p *part, to []Backend, key, name string, s *
 			p.Answer, p.redirect = one.root.Answer, one.root.redirect
 		}
 	default:
-		config, err := st.groupOf(key, name, to, one.Balance, one.Check, one.MaxConns)
+		config, err := st.groupOf(key, name, to, one.Balance, one.checkAs(), one.MaxConns)
 		faults = append(faults, err)
 		config.scheme, err = checkSchemes(to, one.BackendTLS)
 		faults = append(faults, err)
@@ -91,6 +93,22 @@ func (st *state) addPart(one *site, p *part, to []Backend, key, name string, s *
 		p.group = st.takeGroup(config, s)
 	}
 	return errors.Join(faults...)
+}
+
+// checkAs is the health check of the site's backends, which asks for a name
+// that the site has.
+func (one *site) checkAs() Check {
+	check := one.Check
+	if check.Path == "" || check.Host != "" {
+		return check
+	}
+	for _, pattern := range one.Hosts {
+		if name, err := canonicalPattern(pattern); err == nil && name != "default" && name[0] != '*' {
+			check.Host = name
+			return check
+		}
+	}
+	return check
 }
 
 // checkAnswer refuses answers that cannot be given.
@@ -127,6 +145,9 @@ func (st *state) addRoutes(one *site, place string, s *Server, errs *faults) {
 		}
 		if p.MaxHeader == 0 {
 			p.MaxHeader = one.MaxHeader
+		}
+		if p.Auth == nil {
+			p.Auth = one.Auth
 		}
 		if p.ErrorPages == nil {
 			p.ErrorPages = one.ErrorPages

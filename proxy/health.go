@@ -76,7 +76,7 @@ func (g *group) watch(ctx context.Context, m *member, dial dialFunc) {
 	for {
 		addrs := m.addrs.Load()
 		if addrs != nil {
-			err := g.checkOnce(ctx, netip.AddrPortFrom((*addrs)[0], m.port), dial)
+			err := g.checkOnce(ctx, m, netip.AddrPortFrom((*addrs)[0], m.port), dial)
 			if ctx.Err() != nil {
 				return
 			}
@@ -113,7 +113,7 @@ func (g *group) note(m *member, err error) {
 const maxAnswer = 16 << 10
 
 // checkOnce makes one check of a backend.
-func (g *group) checkOnce(ctx context.Context, to netip.AddrPort, dial dialFunc) error {
+func (g *group) checkOnce(ctx context.Context, m *member, to netip.AddrPort, dial dialFunc) error {
 	c := g.config.check
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
@@ -130,6 +130,9 @@ func (g *group) checkOnce(ctx context.Context, to netip.AddrPort, dial dialFunc)
 		if _, err := conn.Write([]byte(hello)); err != nil {
 			return err
 		}
+	}
+	if c.Path != "" {
+		return g.checkHTTP(ctx, m, conn)
 	}
 	answer := make([]byte, 0, 1024)
 	for c.Expect != "" && !bytes.Contains(answer, []byte(c.Expect)) {

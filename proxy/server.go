@@ -32,6 +32,8 @@ type Server struct {
 	bites bites
 	deny  *denyLog
 
+	hashing hashing
+
 	unreachable unreachable
 
 	entering sync.WaitGroup // arrivals that have to read before they are somebody's
@@ -62,9 +64,11 @@ func New(cfg Config) (*Server, error) {
 		log:   log,
 		stats: newCounters(),
 		deny:  newDenyLog(log),
-		certs: certs.NewManager(log),
-		doors: map[endpoint]*door{},
-		pools: poolSet{log: log, open: map[string]*openPool{}},
+
+		hashing: newHashing(),
+		certs:   certs.NewManager(log),
+		doors:   map[endpoint]*door{},
+		pools:   poolSet{log: log, open: map[string]*openPool{}},
 
 		started: make(chan struct{}),
 	}

@@ -91,6 +91,9 @@ func (c *call) decide(st *state, r *message.Request) exchange.Decision {
 	if d, refused := c.bound(r); refused {
 		return d
 	}
+	if d, refused := c.authenticate(r); refused {
+		return d
+	}
 	if d, ok := c.toHTTPS(st, r); ok { // before a password is asked for in the clear
 		return d
 	}

@@ -35,6 +35,7 @@ alike, decides once who may enter, and hands the connection on over plain IPv4.`
 		checkCommand(io),
 		forwardCommand(io),
 		explainCommand(io),
+		hashCommand(io),
 		formatCommand(io),
 		initCommand(io),
 		schemaCommand(io),

@@ -203,7 +203,7 @@ func (k *checker) site(s *Site, env acl.Env) proxy.Site {
 	if s.Hosts == nil {
 		out.Hosts = []string{s.Name.S}
 	}
-	out.Handling = k.handling(&s.Handling)
+	out.Handling = k.handling(&s.Handling, s.Name.S)
 	out.Routes = k.routes(s, env)
 	out.Source, out.Pool = k.source(&s.service)
 	if slices.Contains(out.Announce, "pseudo-ipv4") && out.Source != proxy.SourcePool {

@@ -22,6 +22,7 @@ type Handling struct {
 	MaxBody     int // bytes; 0: no bound
 	MaxHeader   int // bytes; 0: 64 KiB, as of all requests
 	ErrorPages  []ErrorPage
+	Auth        Auth
 
 	hasStatus bool
 }
@@ -57,6 +58,8 @@ func handlingFields[T any](of func(*T) *Handling) []field[T] {
 			func(d *decoder, t *T, v *value) { of(t).MaxBody = d.size(v, 1, 1<<50) }},
 		{"max_header", `"16KiB"`, "target and fields of a request, above it 431; 64KiB without it, and at most",
 			func(d *decoder, t *T, v *value) { of(t).MaxHeader = d.size(v, 256, 64<<10) }},
+		{"basic_auth", `"staff.htpasswd" or { file = "staff.htpasswd", realm = "Staff" }`, "asks for a name and password after access: a file of htpasswd -B, or lines NAME:HASH of genkan hash; limit attempts by access",
+			func(d *decoder, t *T, v *value) { of(t).Auth = d.auth(v) }},
 		{"error_pages", `{ 502 = "502.html", 4xx = "error.html" }`, "files in the place of our own error pages, by status, 4xx or 5xx",
 			func(d *decoder, t *T, v *value) { of(t).ErrorPages = d.errorPages(v) }},
 	}
@@ -118,7 +121,7 @@ func (d *decoder) size(v *value, low, high int64) int {
 }
 
 // handling translates what becomes of requests, and reads the files of it.
-func (k *checker) handling(h *Handling) proxy.Handling {
+func (k *checker) handling(h *Handling, site string) proxy.Handling {
 	out := proxy.Handling{MaxBody: int64(h.MaxBody), MaxHeader: h.MaxHeader, Request: h.Request.edits(), Response: h.Response.edits()}
 	content := h.Body
 	if h.File.Given() {
@@ -145,6 +148,7 @@ func (k *checker) handling(h *Handling) proxy.Handling {
 		}
 	}
 	out.ErrorPages = k.errorPages(h.ErrorPages)
+	out.Auth = k.auth(h.Auth, site)
 	return out
 }
 

@@ -77,6 +77,7 @@ func keyTable() string {
 	rows(&b, "request_headers, response_headers.", editFields())
 	rows(&b, "log.", logFields())
 	rows(&b, "access_log.", accessLogFields())
+	rows(&b, "basic_auth.", authFields())
 	rows(&b, "check.", checkFields())
 	rows(&b, "backend_tls.", backendTLSFields())
 	rows(&b, "lists, one: ", listFields())

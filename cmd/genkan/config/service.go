@@ -64,6 +64,9 @@ type Check struct {
 	Timeout  time.Duration // of one; 0: 2s
 	Send     string        // what is sent once connected
 	Expect   string        // what the answer must contain
+	Path     string        // asked for by HTTP; "": TCP alone
+	Host     string        // of that request; "": the site's name
+	Status   string        // of a good answer; "": "200-399"
 	Rise     int           // successes in a row that bring a backend back; 0: 2
 	Fall     int           // failures in a row that take it out; 0: 3
 }
@@ -89,7 +92,7 @@ func common[T any](of func(*T) *service, announce string) []field[T] {
 			func(d *decoder, t *T, v *value) { of(t).Announce = d.list(v) }},
 		{"balance", `"least"`, "which of several backends: \"round-robin\" (default), \"least\" connections or \"hash\" of the client",
 			func(d *decoder, t *T, v *value) { of(t).Balance = d.choice(v, "round-robin", "least", "hash") }},
-		{"check", `{ interval = "5s" }`, "a health check of each backend by TCP",
+		{"check", `{ interval = "5s" }`, "a health check of each backend by TCP, or with path by HTTP",
 			func(d *decoder, t *T, v *value) { sub(d, v, checkFields(), &of(t).Check) }},
 		{"max_conns", `100`, "how much one backend is given at once; no bound without it",
 			func(d *decoder, t *T, v *value) { of(t).MaxConns = d.number(v, 1, 1<<20) }},
@@ -184,6 +187,9 @@ func checkFields() []field[Check] {
 		{"timeout", `"2s"`, "of one check", func(d *decoder, c *Check, v *value) { c.Timeout = d.duration(v) }},
 		{"send", `"PING\r\n"`, "what is sent once connected", func(d *decoder, c *Check, v *value) { c.Send = d.text(v).S }},
 		{"expect", `"+PONG"`, "what the answer must contain", func(d *decoder, c *Check, v *value) { c.Expect = d.text(v).S }},
+		{"path", `"/healthz"`, "asked for by HTTP, in the way in which the backend is spoken to; by TCP alone without it", func(d *decoder, c *Check, v *value) { c.Path = d.text(v).S }},
+		{"host", `"www.example.jp"`, "Host of that request; the site's name without it", func(d *decoder, c *Check, v *value) { c.Host = d.text(v).S }},
+		{"status", `"200-399"`, "of a good answer to it: one or a range, \"200-399\" by default", func(d *decoder, c *Check, v *value) { c.Status = d.text(v).S }},
 		{"rise", `2`, "successes in a row that bring a backend back", func(d *decoder, c *Check, v *value) { c.Rise = d.number(v, 1, 100) }},
 		{"fall", `3`, "failures in a row that take it out", func(d *decoder, c *Check, v *value) { c.Fall = d.number(v, 1, 100) }},
 	}
