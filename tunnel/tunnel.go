@@ -199,6 +199,9 @@ func (c Config) survey(ctx context.Context) (site, error) {
 	if err != nil {
 		return site{}, err
 	}
+	if err = c.refuseForeignSit(p.Local); err != nil {
+		return site{}, err
+	}
 	if err = c.chooseRelay(ctx, &p); err != nil {
 		return site{}, err
 	}
@@ -264,6 +267,10 @@ func (t *Tunnel) do(s site, st *step) error {
 			return explain(fmt.Sprintf("filter for %q", st.Link), capAdmin, err)
 		}
 		t.filter = f
+		if t.cfg.Expose == ExposeListeners && !f.Stateful() {
+			t.cfg.Log.Warn("tunnel: no conntrack (load the modules nf_conntrack and nft_ct): what this host asks by UDP gets no answer through the tunnel",
+				"interface", t.cfg.Interface)
+		}
 		return nil
 	}
 	return st.do()

@@ -42,6 +42,9 @@ func (s tunnelStatus) words(out io.Writer) {
 	}
 	fmt.Fprintf(out, "checks     %s\n", strings.Join(s.Checks, ", then "))
 	fmt.Fprintf(out, "exposes    %s, filter %s\n", s.Expose, s.Filter)
+	if s.Filter == "stateless" {
+		fmt.Fprintln(out, "           no conntrack here: what this host asks by UDP gets no answer; load nf_conntrack and nft_ct")
+	}
 	fmt.Fprintf(out, "since      %s, process %d, made again %d times\n", s.Since.Format(time.RFC3339), s.Pid, s.Remade)
 	fmt.Fprintf(out, "received   %d packets, %d bytes\n", s.Received.Packets, s.Received.Bytes)
 	fmt.Fprintf(out, "sent       %d packets, %d bytes\n", s.Sent.Packets, s.Sent.Bytes)

@@ -3,9 +3,12 @@ package guest
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,10 +27,19 @@ func TestStatelessFilter(t *testing.T) {
 			l := mustLab(t)
 			ec, rc := edge(), relay()
 			ec.Datapath, ec.Expose = dp, tunnel.ExposeListeners
+			said, err := os.Create(filepath.Join(t.TempDir(), "log"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer said.Close()
+			ec.Log = slog.New(slog.NewTextHandler(said, &slog.HandlerOptions{Level: slog.LevelWarn}))
 			mustUp(t, l.Relay, rc)
 			tun, _ := mustUp(t, l.Front, ec)
 			if got, want := tun.Status().Filter, "stateless"; got != want {
 				t.Errorf("filter %s, want %s", got, want)
+			}
+			if want := "no conntrack (load the modules nf_conntrack and nft_ct): what this host asks by UDP gets no answer"; !strings.Contains(mustRead(t, said.Name()), want) {
+				t.Errorf("the log says %q, want %q", mustRead(t, said.Name()), want)
 			}
 			if err := tun.SetPorts([]tunnel.Port{{Proto: "tcp", First: 7000}, {Proto: "udp", First: 7000}}); err != nil {
 				t.Fatal(err)
@@ -160,4 +172,13 @@ func ask(from *lab.Namespace, network string, to netip.Addr, port int, expected 
 		_, err = c.Read(make([]byte, 1))
 	}
 	return err
+}
+
+func mustRead(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }
