@@ -59,10 +59,10 @@ passive  = "50010-50019"
 }
 
 // Much data crosses the gateway each way under TLS: 8 MB, and the 200 MB of a
-// disk image with GENKAN_LONG=1.
+// disk image in the long form.
 func TestFTPSBulk(t *testing.T) {
 	size := int64(8 << 20)
-	if os.Getenv("GENKAN_LONG") == "1" {
+	if os.Getenv("GENKAN_RELIABILITY") == "long" || os.Getenv("GENKAN_LONG") == "1" {
 		size = 200 << 20
 	}
 	w := mustWorld(t)
@@ -178,6 +178,9 @@ func TestFTPDataTheft(t *testing.T) {
 	data := w.dial(t, lab.Client6.String(), to, port)
 	if got, err := io.ReadAll(data); err != nil || string(got) != "for my eyes only\n" {
 		t.Errorf("the client got %q, %v", got, err)
+	}
+	if !logHas(front.Output(), "address for data refused", lab.Client6.String(), lab.Denied6.String()) {
+		t.Errorf("the bounce is not in the log:\n%s", front.Output())
 	}
 	waitUntil(t, patience, "log of the theft", func() error {
 		if !logHas(front.Output(), lab.Denied6.String(), "not told to this client") {

@@ -250,15 +250,27 @@ func TestPostscreen(t *testing.T) {
 }
 
 // sshd lets clients of both families in, and sees each as an address of the
-// pool.
+// pool. Their files come back by sftp as they went.
 func TestSSH(t *testing.T) {
 	w := mustWorld(t)
 	sshd := servers.StartSSH(t, w.Lab, 22)
 	w.front(t, threeWays(22, 0))
 	for _, c := range clients[:2] {
-		text, err := out(t, w.client(c.addr), sshd.Login(t, c.addr, strings.Trim(c.to, "[]"), "2002", "echo seen $SSH_CONNECTION")...)
+		at := strings.Trim(c.to, "[]")
+		text, err := out(t, w.client(c.addr), sshd.Login(t, c.addr, at, "2002", "echo seen $SSH_CONNECTION")...)
 		if err != nil || !strings.Contains(text, "seen 100.64.") {
 			t.Errorf("%s: %v\n%s", c.name, err, text)
+		}
+		dir := t.TempDir()
+		want := mustRandomFile(t, dir+"/here", 1<<20)
+		batch := dir + "/batch"
+		mustWrite(t, batch, fmt.Sprintf("put %[1]s/here %[1]s/there\nget %[1]s/there %[1]s/again\n", dir))
+		text, err = out(t, w.client(c.addr), sshd.Sftp(t, batch, c.to, "2002")...)
+		if err != nil {
+			t.Fatalf("%s: sftp: %v\n%s", c.name, err, text)
+		}
+		if sum, n := mustSum(t, dir+"/again"); sum != want {
+			t.Errorf("%s: sftp brought %d bytes back, and not those sent", c.name, n)
 		}
 	}
 }

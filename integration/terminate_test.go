@@ -115,6 +115,30 @@ func TestStartTLSAtTheFront(t *testing.T) {
 	}
 }
 
+// A server's own TLS passes untouched, by STARTTLS behind a PROXY header and
+// from the first byte: the client sees the server's certificate.
+func TestServersOwnTLSPasses(t *testing.T) {
+	w := mustWorld(t)
+	openssl := require.Program(t, "openssl", "openssl")
+	cert, key := mustCert(t)
+	postfix := servers.StartPostfix(t, w.Lab, "all", "smtpd_tls_security_level = encrypt", "smtpd_tls_cert_file = "+cert, "smtpd_tls_key_file = "+key)
+	w.front(t, tunnelConfig+fmt.Sprintf("\n[forward.smtp]\nlisten = [\"tunnel:25\", \"%[1]s:25\"]\nto = \"%[2]s:10025\"\nprotocol = \"smtp\"\nannounce = [\"proxy-v2\"]\n", lab.FrontV4, lab.BackendV4))
+	mail := filepath.Join(w.Dir, "mail.txt")
+	mustWrite(t, mail, strings.ReplaceAll(servers.Mail, "\n", "\r\n"))
+	for _, c := range clients[:2] {
+		text, err := out(t, w.client(c.addr), "curl", "-sS", "--noproxy", "*", "--max-time", "20", "--interface", c.addr, "--ssl-reqd", "--cacert", cert,
+			"--resolve", "mail.example.test:25:"+strings.Trim(c.to, "[]"), "--mail-from", "a@example.org", "--mail-rcpt", "joe@example.test", "-T", mail, "smtp://mail.example.test:25")
+		if err != nil {
+			t.Errorf("%s: %v, %q", c.name, err, text)
+		}
+		postfix.WaitLog(t, "smtpd", "client=", "["+c.addr+"]")
+		text, err = out(t, w.client(c.addr), "/bin/sh", "-c", openssl+" s_client -connect "+c.to+":25 -starttls smtp -CAfile "+cert+" -verify_hostname mail.example.test </dev/null")
+		if err != nil || !strings.Contains(text, "Verify return code: 0 (ok)") || !strings.Contains(text, "subject=CN = mail.example.test") {
+			t.Errorf("%s: %v\n%s", c.name, err, text)
+		}
+	}
+}
+
 // Postfix learns the client by XCLIENT on its ordinary port, and does not relay
 // for the Internet, though the front is in its own network.
 func TestXclient(t *testing.T) {

@@ -59,6 +59,17 @@ func StartSSH(t testing.TB, l *lab.Lab, port int) *SSH {
 func (s *SSH) Login(t testing.TB, from, host, port, command string) []string {
 	t.Helper()
 	ssh := require.Program(t, "ssh", "openssh-client")
-	return []string{ssh, "-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no",
-		"-o", "UserKnownHostsFile=" + os.DevNull, "-b", from, "-p", port, "-i", s.id, "root@" + host, command}
+	return append(append([]string{ssh}, s.options()...), "-b", from, "-p", port, "root@"+host, command)
+}
+
+// Sftp is the command line that runs a file of sftp's commands at HOST (an IPv6
+// address in brackets) and PORT.
+func (s *SSH) Sftp(t testing.TB, batch, host, port string) []string {
+	t.Helper()
+	sftp := require.Program(t, "sftp", "openssh-client")
+	return append(append([]string{sftp}, s.options()...), "-b", batch, "-P", port, "root@"+host)
+}
+
+func (s *SSH) options() []string {
+	return []string{"-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=" + os.DevNull, "-i", s.id}
 }
