@@ -64,8 +64,8 @@ func doctorCommand(io streams) *cobra.Command {
 		Use:   "doctor [-c FILE] [--json]",
 		Short: "Say what is wrong with this host's IPv6, why, and the line that fixes it",
 		Long: `Doctor looks at this host as the configuration wants it: kernel, IPv4 uplink, protocol 41 both ways, firewalls,
-address, route, DNS, backends, clock. It changes nothing. The exit status is 0 where all is well, 4 where there are
-warnings, and 1 where something does not work. It is best run as root, while Genkan runs.`,
+address, route, DNS, backends, certificates, clock. It changes nothing. The exit status is 0 where all is well, 4 where
+there are warnings, and 1 where something does not work. It is best run as root, while Genkan runs.`,
 		Args: arguments(0, 0, "[-c FILE]"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			plan, err := config.Load(file, config.Options{})
@@ -111,7 +111,7 @@ func newPatient(ctx context.Context, plan *config.Plan, socket string) *patient 
 // examine makes all checkups that the plan calls for, in the order in which one fault causes the next.
 func examine(ctx context.Context, p *patient) []diagnosis {
 	var all []diagnosis
-	checkups := []checkup{checkClock, checkListeners, checkBackends, checkRelaying, checkNames}
+	checkups := []checkup{checkClock, checkListeners, checkBackends, checkRelaying, checkNames, checkCertificates}
 	if p.plan.Tunnel != nil && p.plan.Tunnel.Role != tunnel.RoleRelay {
 		checkups = append([]checkup{checkKernel, checkUplink, checkFirewall, checkRelay, checkAddress, checkRoute, checkSending}, checkups...)
 	}

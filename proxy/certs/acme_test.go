@@ -96,7 +96,7 @@ func TestRenewal(t *testing.T) {
 	f := c.startFront(t)
 	c.dns.Set("a.renewal.example.jp", netip.IPv6Loopback())
 	s := c.settings(t.TempDir())
-	s.Profile = "brief" // nine seconds
+	s.Profile = "brief" // six seconds
 	m := f.manage(t, s, certs.Subject{Name: "a.renewal.example.jp"})
 	first := c.waitFor(t, "a.renewal.example.jp")
 	if left := first.NotAfter.Sub(first.NotBefore); left > 10*time.Second {
@@ -180,6 +180,48 @@ func TestCADown(t *testing.T) {
 	}
 	c.set(func() { c.down = false })
 	c.waitFor(t, "a.down.example.jp")
+}
+
+// A reload tries at once what was to wait, but does not make many reloads many
+// orders.
+func TestReloadHurries(t *testing.T) {
+	t.Parallel()
+	c := startCA(t)
+	f := c.startFront(t)
+	s := c.settings(t.TempDir())
+	s.Retry = 700 * time.Millisecond
+	m := f.manage(t, s, certs.Subject{Name: "a.hurry.example.jp"}) // which DNS does not know yet
+	failed := func() error {
+		if all := m.Status(); len(all) != 1 || all[0].Tries != 3 {
+			return fmt.Errorf("%+v", all)
+		}
+		return nil
+	}
+	waitUntil(t, "three failures, each by a reload", func() error {
+		if err := m.Apply(s, []certs.Subject{{Name: "a.hurry.example.jp"}}); err != nil {
+			t.Fatal(err)
+		}
+		return failed()
+	})
+	for range 5 {
+		if err := m.Apply(s, []certs.Subject{{Name: "a.hurry.example.jp"}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := failed(); err != nil {
+		t.Errorf("many reloads: %v", err)
+	}
+	c.dns.Set("a.hurry.example.jp", netip.IPv6Loopback())
+	waitUntil(t, "the next one allowed", func() error {
+		if err := m.Apply(s, []certs.Subject{{Name: "a.hurry.example.jp"}}); err != nil {
+			t.Fatal(err)
+		}
+		if all := m.Status(); all[0].Error != "" {
+			return fmt.Errorf("%+v", all)
+		}
+		return nil
+	})
+	c.waitFor(t, "a.hurry.example.jp")
 }
 
 // A CA that counts is left alone for as long as it says.

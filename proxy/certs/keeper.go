@@ -26,9 +26,11 @@ type keeper struct {
 	config  *certmagic.Config
 	stop    context.CancelFunc
 	ready   chan struct{} // closed once there is a certificate
+	again   chan struct{} // has room for one: somebody has mended something
 
 	mu    sync.Mutex // guards the fields below
 	tries int        // that failed in a row
+	last  time.Time  // when it was last tried
 	next  time.Time  // when the next order is tried; zero: none has to be
 	err   error      // of the last order or renewal; nil: it went well
 }
@@ -59,8 +61,25 @@ func (k *keeper) run(ctx context.Context) {
 		case <-ctx.Done():
 			timer.Stop()
 			return
+		case <-k.again:
+			timer.Stop()
 		case <-timer.C:
 		}
+	}
+}
+
+// hurry tries again now what has failed, as after a reload: what was wrong may
+// be mended. Not for the sake of many reloads, though; and a CA that wants to be
+// left alone still is.
+func (k *keeper) hurry() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.next.IsZero() || time.Since(k.last) < k.engine.settings.Retry {
+		return
+	}
+	select {
+	case k.again <- struct{}{}:
+	default:
 	}
 }
 
@@ -166,7 +185,7 @@ func (k *keeper) outdate(cert certmagic.Certificate) {
 func (k *keeper) note(err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.err, k.next = err, time.Time{}
+	k.err, k.last, k.next = err, time.Now(), time.Time{}
 	if err == nil {
 		k.tries = 0
 	}

@@ -129,7 +129,9 @@ func (m *Manager) follow() error {
 	}
 	m.show() // before keepers ask the engine
 	for _, subject := range m.subjects {
-		if m.keepers[subject] == nil {
+		if k := m.keepers[subject]; k != nil {
+			k.hurry()
+		} else {
 			m.keepers[subject] = m.keep(subject)
 		}
 	}
@@ -148,7 +150,7 @@ func (m *Manager) show() {
 // keep starts a keeper. m.mu is held.
 func (m *Manager) keep(subject Subject) *keeper {
 	ctx, stop := context.WithCancel(m.life)
-	k := &keeper{subject: subject, manager: m, engine: m.engine, config: m.engine.configs[subject.kind()], stop: stop, ready: make(chan struct{})}
+	k := &keeper{subject: subject, manager: m, engine: m.engine, config: m.engine.configs[subject.kind()], stop: stop, ready: make(chan struct{}), again: make(chan struct{}, 1)}
 	m.owned.Go(func() {
 		defer stop()
 		k.run(ctx)

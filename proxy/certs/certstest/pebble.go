@@ -29,7 +29,7 @@ type Pebble struct {
 	Management netip.AddrPort // where its root is to be had
 	HTTP, TLS  uint16         // ports that it asks names at
 	DNS        string         // HOST:PORT, where it finds them
-	Validity   time.Duration  // of certificates; of the profile "brief" always a tenth
+	Validity   time.Duration  // of certificates; those of the profile "brief" last six seconds
 }
 
 // Build builds pebble into dir and gives the program.
@@ -48,7 +48,6 @@ func (p Pebble) Files(t testing.TB, dir string) (args, env []string, root string
 	t.Helper()
 	root, key := filepath.Join(dir, "pebble.pem"), filepath.Join(dir, "pebble.key")
 	p.identity(t, root, key)
-	seconds := max(int(p.Validity/time.Second), 10)
 	type profile struct {
 		Description    string
 		ValidityPeriod int
@@ -57,7 +56,7 @@ func (p Pebble) Files(t testing.TB, dir string) (args, env []string, root string
 		"listenAddress": p.Listen.String(), "managementListenAddress": p.Management.String(),
 		"certificate": root, "privateKey": key, "httpPort": p.HTTP, "tlsPort": p.TLS,
 		"retryAfter": map[string]int{"authz": 1, "order": 1}, "keyAlgorithm": "ecdsa",
-		"profiles": map[string]profile{"default": {"d", seconds}, "brief": {"b", seconds / 10}},
+		"profiles": map[string]profile{"default": {"d", int(p.Validity / time.Second)}, "brief": {"b", 6}},
 	}}
 	text, err := json.Marshal(config)
 	if err != nil {
