@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"sync"
@@ -200,4 +201,47 @@ func TestDetach(t *testing.T) {
 		t.Errorf("%q %v", got, err)
 	}
 	tcp.Close()
+}
+
+// Bytes move from one connection to another without being read; what is left
+// behind is whole, and the end of the source is an error.
+func TestSplice(t *testing.T) {
+	loop := startLoop(t)
+	src, from := pair(t, loop)
+	dst, to := pair(t, loop)
+	const n = 3_000_000
+	data := make([]byte, n+5)
+	rand.NewChaCha8([32]byte{2}).Read(data)
+	go func() {
+		from.Write(data)
+		from.CloseWrite()
+	}()
+	type result struct {
+		sent int64
+		err  error
+		rest string
+	}
+	results := make(chan result, 2)
+	loop.Post(func() {
+		loop.Go(func() {
+			sent, err := dst.SpliceFrom(src, n)
+			rest := make([]byte, 5)
+			io.ReadFull(src, rest)
+			results <- result{sent, err, string(rest)}
+			sent, err = dst.SpliceFrom(src, 1)
+			results <- result{sent, err, ""}
+			src.Close()
+			dst.Close()
+		})
+	})
+	got, err := io.ReadAll(to)
+	if err != nil || !bytes.Equal(got, data[:n]) {
+		t.Errorf("%d bytes, %v; want the %d that were sent", len(got), err, n)
+	}
+	if r := <-results; r.sent != n || r.err != nil || r.rest != string(data[n:]) {
+		t.Errorf("%+v", r)
+	}
+	if r := <-results; r.sent != 0 || r.err != io.ErrUnexpectedEOF {
+		t.Errorf("behind the end: %+v", r)
+	}
 }

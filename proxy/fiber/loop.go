@@ -40,9 +40,11 @@ type Loop struct {
 	gen         int32
 	current     *fiber
 	spare       []*fiber
-	again       []*fiber // had their turn
-	jobs        []func() // to be started
-	running     int      // fibers that have a job
+	again       []*fiber     // had their turn
+	jobs        []func()     // to be started
+	running     int          // fibers that have a job
+	pipes       []kernelPipe // spare ones
+	lent        int          // pipes in use
 	events      [256]unix.EpollEvent
 	stopping    bool
 	done        chan struct{}
@@ -260,6 +262,11 @@ func (l *Loop) release() {
 		f.resume()
 	}
 	l.spare = nil
+	for _, p := range l.pipes {
+		closeFD(p.r)
+		closeFD(p.w)
+	}
+	l.pipes = nil
 	unix.Close(l.wake)
 	unix.Close(l.epoll)
 }

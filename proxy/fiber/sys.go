@@ -46,3 +46,13 @@ func epollWaitRaw(ep int, events []unix.EpollEvent, ms int) int {
 }
 
 func closeFD(fd int32) { unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0) }
+
+// splice moves up to n bytes between a pipe and a socket.
+func splice(from, to int32, n int64) (int64, unix.Errno) {
+	for {
+		got, _, err := unix.RawSyscall6(unix.SYS_SPLICE, uintptr(from), 0, uintptr(to), 0, uintptr(min(n, pipeSize)), unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
+		if err != unix.EINTR {
+			return int64(count(got, err)), err
+		}
+	}
+}

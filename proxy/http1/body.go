@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"genkan/proxy/fiber"
 	"genkan/proxy/message"
 )
 
@@ -175,30 +176,52 @@ const (
 )
 
 // canSplice reports whether the rest of the body may go from socket to
-// socket.
-func (b *body) canSplice() bool {
-	return b.kind == fixed && b.err == nil && b.left >= spliceMin && b.w.raw != nil && len(b.w.unread()) == 0
+// socket: both of the runtime's, or both of one event loop.
+func (b *body) canSplice(dst net.Conn) bool {
+	if b.kind != fixed || b.err != nil || b.left < spliceMin || len(b.w.unread()) > 0 {
+		return false
+	}
+	switch dst := dst.(type) {
+	case *net.TCPConn:
+		return b.w.raw != nil
+	case *fiber.Conn:
+		src, ok := b.w.conn.(*fiber.Conn)
+		return ok && src.Loop() == dst.Loop()
+	}
+	return false
 }
 
 // spliceTo moves one step of the body to dst, whose write deadline is the
 // caller's. The returned error is of either connection.
-func (b *body) spliceTo(dst *net.TCPConn) (int64, error) {
+func (b *body) spliceTo(dst net.Conn) (int64, error) {
 	b.w.release()
-	from := io.LimitedReader{R: b.w.conn, N: min(b.left, spliceStep)}
 	n, err := b.wait(func() (int, error) {
-		n, err := dst.ReadFrom(&from)
+		n, err := b.splice(dst, min(b.left, spliceStep))
 		return int(n), err
 	})
 	b.got += int64(n)
 	b.left -= int64(n)
-	if err == nil && from.N > 0 {
-		err = errCut
-	}
 	if b.left == 0 {
 		b.complete.Store(true)
 	}
-	if err != nil {
+	if err != nil && err != fiber.ErrNoPipe {
 		b.err = err
 	}
 	return int64(n), err
+}
+
+func (b *body) splice(dst net.Conn, n int64) (int64, error) {
+	if dst, ok := dst.(*fiber.Conn); ok {
+		moved, err := dst.SpliceFrom(b.w.conn.(*fiber.Conn), n)
+		if err == io.ErrUnexpectedEOF {
+			err = errCut
+		}
+		return moved, err
+	}
+	from := io.LimitedReader{R: b.w.conn, N: n}
+	moved, err := dst.(*net.TCPConn).ReadFrom(&from)
+	if err == nil && from.N > 0 {
+		err = errCut
+	}
+	return moved, err
 }

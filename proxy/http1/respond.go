@@ -3,10 +3,10 @@ package http1
 import (
 	"errors"
 	"io"
-	"net"
 	"sync/atomic"
 	"time"
 
+	"genkan/proxy/fiber"
 	"genkan/proxy/message"
 )
 
@@ -108,15 +108,14 @@ func (c *Conn) sendPlain(b message.Body) (sent int64, err error) {
 // spliceFrom lets the kernel move the content where it can.
 func (c *Conn) spliceFrom(b message.Body) (sent int64, err error) {
 	from, ok := b.(*body)
-	tcp, isTCP := c.conn.(*net.TCPConn)
-	if !ok || !isTCP {
-		return 0, nil
-	}
-	for from.canSplice() {
+	for ok && from.canSplice(c.conn) {
 		c.guard.Write(c.s.config.WriteTimeout)
-		n, err := from.spliceTo(tcp)
+		n, err := from.spliceTo(c.conn)
 		c.guard.Write(0)
 		sent += n
+		if err == fiber.ErrNoPipe {
+			break
+		}
 		if err != nil {
 			return sent, err
 		}

@@ -3,7 +3,6 @@ package http1
 import (
 	"errors"
 	"io"
-	"net"
 	"time"
 
 	"genkan/proxy/message"
@@ -98,14 +97,10 @@ func (s *sender) run(c *backendConn, r *message.Request) error {
 // splice lets the kernel move the body as far as it can.
 func (s *sender) splice(c *backendConn, r *message.Request) error {
 	b, ok := r.Body.(*requestBody)
-	tcp, isTCP := c.conn.(*net.TCPConn)
-	if !ok || !isTCP {
-		return nil
-	}
-	for b.canSplice() {
+	for ok && b.canSplice(c.conn) {
 		c.progress()
 		c.guard.Write(c.t.config.WriteTimeout)
-		_, err := b.spliceTo(tcp)
+		_, err := b.spliceTo(c.conn)
 		c.guard.Write(0)
 		if err != nil {
 			return b.blame(err)
