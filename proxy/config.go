@@ -136,6 +136,12 @@ type Site struct {
 	// MaxConns bounds the requests that one backend has at once. Zero: no bound.
 	MaxConns int
 	Handling
+	// ClientCA is a PEM file of the authorities that vouch for clients, which
+	// are asked for a certificate then. Empty: they are not.
+	ClientCA string
+	// ClientOptional lets clients without a certificate in; the backend is
+	// told.
+	ClientOptional bool
 	// AccessLog gets a line a request. Zero: nowhere.
 	AccessLog accesslog.Spec
 	// Routes are parts of the site that are handled in another way.

@@ -46,7 +46,7 @@ func (c *call) toHTTPS(st *state, r *message.Request) (exchange.Decision, bool) 
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		d.Status = http.StatusPermanentRedirect // the method stays (RFC 9110 §15.4.9)
 	}
-	target := r.Target
+	target := c.target // with what a route strips
 	if target == "*" {
 		target = "/"
 	}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"math"
@@ -42,8 +43,9 @@ type call struct {
 	dialled time.Time // the present try
 	refused error     // the pool has no address for the client
 
-	target, referer, agent string // as they came, for the access log
-	user                   string // who gave a password
+	target, referer, agent string            // as they came, for the access log
+	user                   string            // who gave a password
+	proof                  *x509.Certificate // that the site asked for; nil: none
 }
 
 // Decide finds the site of a request and its part, judges the client, and says
@@ -91,10 +93,13 @@ func (c *call) decide(st *state, r *message.Request) exchange.Decision {
 	if d, refused := c.bound(r); refused {
 		return d
 	}
-	if d, refused := c.authenticate(r); refused {
+	if d, ok := c.toHTTPS(st, r); ok { // before a password is asked for in the clear
 		return d
 	}
-	if d, ok := c.toHTTPS(st, r); ok { // before a password is asked for in the clear
+	if d, refused := c.certified(r, st); refused {
+		return d
+	}
+	if d, refused := c.authenticate(r); refused {
 		return d
 	}
 	if p.Answer != nil {
@@ -179,6 +184,7 @@ func (c *call) prepare(st *state, r *message.Request) (err error) {
 	for _, f := range id.Fields(one.Announce, one.PseudoHeader) {
 		r.Header.Add(f.Name, f.Value)
 	}
+	c.certFields(&r.Header)
 	if prefix := strings.TrimSuffix(c.part.route, "/"); c.part.strip && prefix != "" && slices.Contains(one.Announce, "x-forwarded-for") {
 		r.Header.Add("X-Forwarded-Prefix", prefix)
 	}

@@ -70,6 +70,8 @@ type site struct {
 	trust  trust
 	pseudo bool        // "pseudo-ipv4" is announced
 	cert   certificate // none: the site speaks no TLS
+
+	clientCA *clientCA // nil: clients are not asked for certificates
 }
 
 // A forward is a Forward made ready. With a port range, each of its groups is
@@ -175,6 +177,8 @@ func (st *state) addSite(c Site, s *Server, errs *faults) {
 	}
 	errs.add(place, st.certify(one, s))
 	var err error
+	one.clientCA, err = one.loadClientCA()
+	errs.add(place, err)
 	one.trust, err = c.Trust.ready()
 	errs.add(place, err)
 	one.root = &part{gateway: one.gateway, Handling: c.Handling}

@@ -25,8 +25,8 @@ func (w *webEngine) serveQUIC(d *door) {
 	t, l := w.server.state.Load().timeouts, w.server.state.Load().config.Limits
 	q := &quicDoor{door: d}
 	q.front = http3.NewServer(http3.Config{
-		Accept: func(client, local netip.AddrPort, sni string) (message.Source, message.Handler, bool) {
-			return w.acceptQUIC(d, client, local, sni)
+		Accept: func(client, local netip.AddrPort, cs tls.ConnectionState) (message.Source, message.Handler, bool) {
+			return w.acceptQUIC(d, client, local, cs)
 		},
 		Enter: func(client netip.AddrPort) (func(), bool) { return w.enterQUIC(d, client) },
 		Idle:  t.KeepIdle, Handshake: t.Handshake, Lifetime: t.Lifetime,
@@ -35,7 +35,8 @@ func (w *webEngine) serveQUIC(d *door) {
 		MaxStreams: int64(l.Streams), MaxUnproven: l.Handshakes,
 		Relay: w.relay, Bite: w.server.bites.bite,
 	})
-	config := certs.Config(doorFinder{w.server, d.endpoint})
+	find := doorFinder{w.server, d.endpoint}
+	config := askForCertificates(certs.Config(find), func(hello *tls.ClientHelloInfo) *clientCA { return find.now().clientCA(hello) })
 	w.mu.Lock()
 	w.quic[q] = true
 	w.mu.Unlock()
@@ -89,7 +90,7 @@ func (f doorFinder) Profile(*tls.ClientHelloInfo) certs.Profile { return certs.I
 func (f doorFinder) Challenge(string) (*tls.Certificate, bool) { return nil, false }
 
 // acceptQUIC tells who a client is now, by the addresses of its connection.
-func (w *webEngine) acceptQUIC(d *door, client, local netip.AddrPort, sni string) (message.Source, message.Handler, bool) {
+func (w *webEngine) acceptQUIC(d *door, client, local netip.AddrPort, cs tls.ConnectionState) (message.Source, message.Handler, bool) {
 	s := w.server
 	a := &arrival{server: s, state: s.state.Load(), door: d, at: d.endpoint, began: time.Now()}
 	if a.svc = a.state.services[d.endpoint]; a.svc == nil {
@@ -100,7 +101,8 @@ func (w *webEngine) acceptQUIC(d *door, client, local netip.AddrPort, sni string
 	from := message.Source{
 		Client: acl.Client{Addr: a.addr(), Tunnel: http3.ViaTunnel(client)}, ClientPort: client.Port(), Local: a.local, TLS: true,
 	}
-	from.ServerName, _ = serverName(sni)
+	from.ServerName, _ = serverName(cs.ServerName)
+	from.Proof = cs.VerifiedChains
 	return from, w.handler(a), true
 }
 

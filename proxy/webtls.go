@@ -25,7 +25,8 @@ func (st *state) addTLS(s *Server, errs *faults) {
 			continue
 		}
 		if svc.hasCert && (e.addr.Port() == httpsPort || svc.tls) {
-			svc.tlsConfig = certs.Config(finder{svc, s.certs}, "h2", "http/1.1")
+			find := finder{svc, s.certs}
+			svc.tlsConfig = askForCertificates(certs.Config(find, "h2", "http/1.1"), find.clientCA)
 			st.addHTTP3(e, svc)
 		} else if svc.tls {
 			errs.add(fmt.Sprintf("listener %q", svc.listen), errors.New("tls = true, but no site there has a certificate; write cert and key, or tls = \"auto\""))
@@ -108,5 +109,6 @@ func (w *webEngine) handshake(a *arrival, swap *fiber.Swap, from *message.Source
 	}
 	from.TLS = true
 	from.ServerName, _ = serverName(cs.ServerName)
+	from.Proof = cs.VerifiedChains
 	return conn, nil
 }

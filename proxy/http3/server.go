@@ -36,7 +36,7 @@ type Config struct {
 	// Accept says who a client is and who answers it, for the two ends of a
 	// connection; ok is false to refuse it. It is asked for each request.
 	// Required.
-	Accept func(client, local netip.AddrPort, sni string) (from message.Source, h message.Handler, ok bool)
+	Accept func(client, local netip.AddrPort, cs tls.ConnectionState) (from message.Source, h message.Handler, ok bool)
 
 	// Relay moves bytes both ways after a websocket handshake and returns
 	// when both are done with. Nil: websocket is not served.
@@ -209,7 +209,7 @@ func (s *Server) accept(c *quic.Conn) (message.Source, message.Handler, bool) {
 	if acl.IsMapped(client.Addr()) {
 		return message.Source{}, nil, false
 	}
-	return s.config.Accept(client, local, c.ConnectionState().TLS.ServerName)
+	return s.config.Accept(client, local, c.ConnectionState().TLS)
 }
 
 func addrPort(a net.Addr) netip.AddrPort {

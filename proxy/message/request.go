@@ -1,6 +1,7 @@
 package message
 
 import (
+	"crypto/x509"
 	"io"
 	"net/netip"
 	"sync"
@@ -24,6 +25,9 @@ type Source struct {
 	ServerName string
 	// TLS is true where the client's bytes were encrypted.
 	TLS bool
+	// Proof has the chains, leaf first, by which TLS has verified the
+	// certificate that the client was asked for; nil: it has shown none.
+	Proof [][]*x509.Certificate
 }
 
 // A Request is one well-formed request; see the package's documentation.

@@ -192,9 +192,12 @@ func (k *checker) site(s *Site, env acl.Env) proxy.Site {
 		NoRedirect:   s.NoRedirect,
 		TLSProfile:   tlsProfile(s.Profile),
 		AccessLog:    k.logTo(s.AccessLog),
-		Cert:         relative(s.Cert),
-		Key:          relative(s.Key),
-		Trust:        k.trust(s, env),
+		ClientCA:     relative(s.ClientCA),
+
+		ClientOptional: s.ClientCert == "optional",
+		Cert:           relative(s.Cert),
+		Key:            relative(s.Key),
+		Trust:          k.trust(s, env),
 	}
 	out.BackendTLS = k.schemes(&s.service, out.To, s.BackendTLS, "site")
 	for _, h := range s.Hosts {

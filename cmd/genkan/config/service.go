@@ -13,6 +13,8 @@ type Site struct {
 	PseudoHeader Text   // the name of the header that announce = ["pseudo-ipv4"] sets
 	BackendTLS   BackendTLS
 	Routes       []Route
+	ClientCA     Text   // a PEM file, relative to the configuration file
+	ClientCert   string // "required" (default) or "optional"
 	Handling
 	NoHTTP3 bool // http3 = false: UDP stays closed on the ports that speak TLS
 }
@@ -145,9 +147,19 @@ func siteFields() []field[Site] {
 		{"pseudo_header", `"Pseudo-IPv4"`, "the header of announce = [\"pseudo-ipv4\"]; the real address of an IPv6 client is in X-Client-IPv6",
 			func(d *decoder, s *Site, v *value) { s.PseudoHeader = d.text(v) }},
 	}...)
+	own = append(own, clientCertFields()...)
 	own = append(own, handlingFields(func(s *Site) *Handling { return &s.Handling })...)
 	return append(own, field[Site]{"route", `[[site."www.example.jp".route]]`, "a part of the site, found by its path; may be repeated",
 		func(d *decoder, s *Site, v *value) { s.Routes = d.routes(v, s.Name) }})
+}
+
+func clientCertFields() []field[Site] {
+	return []field[Site]{
+		{"client_ca", `"clients-ca.pem"`, "asks clients for a certificate of these authorities, PEM; backends learn it in X-SSL-Client-Verify, -S-DN, -Serial and Client-Cert (RFC 9440)",
+			func(d *decoder, s *Site, v *value) { s.ClientCA = d.text(v) }},
+		{"client_cert", `"optional"`, "with client_ca: \"required\" (default), or \"optional\", where X-SSL-Client-Verify is NONE without one",
+			func(d *decoder, s *Site, v *value) { s.ClientCert = d.choice(v, "required", "optional") }},
+	}
 }
 
 func forwardFields() []field[Forward] {
