@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -30,15 +31,20 @@ type Probe struct {
 // ProbeAll asks the mail and DNS servers of a configuration whether they do for
 // its clients what only friends may ask: RCPT TO elsewhere, and recursion. The
 // servers see the very addresses and announcements that they see of clients.
-// It opens no listener and changes nothing; the addresses of a pool are there
-// where a Server runs on this machine.
-func ProbeAll(ctx context.Context, cfg Config) ([]Probe, error) {
+// It opens no listener. The addresses of a pool are there where a Server runs on
+// this machine; where none does, borrow makes the one that is asked from this
+// machine's own for so long, by a route.
+func ProbeAll(ctx context.Context, cfg Config, borrow bool) (all []Probe, err error) {
 	s, err := New(cfg)
 	if err != nil {
 		return nil, err
 	}
 	st := s.state.Load()
-	all := st.probes()
+	all = st.probes()
+	if borrow {
+		giveBack := st.borrow(all)
+		defer func() { err = errors.Join(err, giveBack()) }()
+	}
 	slots, asking := make(chan struct{}, maxProbes), sync.WaitGroup{}
 	for i := range all {
 		slots <- struct{}{}
@@ -49,6 +55,33 @@ func ProbeAll(ctx context.Context, cfg Config) ([]Probe, error) {
 	}
 	asking.Wait()
 	return all, nil
+}
+
+// borrow makes the addresses that probes come from this machine's own, where
+// they are not. Where it may not, the probes tell.
+func (st *state) borrow(all []Probe) (giveBack func() error) {
+	var undo []func() error
+	seen := map[netip.Addr]bool{}
+	for _, p := range all {
+		from, _, _ := st.probeSource(st.forwards[p.Forward], p.who)
+		if !from.IsValid() || seen[from] {
+			continue
+		}
+		seen[from] = true
+		if conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: from.AsSlice()}); err == nil {
+			conn.Close()
+			continue
+		}
+		if one, err := routeLocally(netip.PrefixFrom(from, 32)); err == nil {
+			undo = append(undo, one)
+		}
+	}
+	return func() (err error) {
+		for _, one := range undo {
+			err = errors.Join(err, one())
+		}
+		return err
+	}
 }
 
 // maxProbes bounds the servers that are asked at once.

@@ -25,14 +25,15 @@ FILE:LINE:COLUMN: what is wrong; what to write. It needs no network and no privi
 The exit status is 0 for a configuration that holds, with or without warnings, and 1 for one that does not.
 
 With --probe it goes on to ask the mail and DNS servers behind, from the addresses that they see of clients, for what
-only friends may have: to take a letter for elsewhere (none is sent), to look up any name. The exit status is then 1
-where one does, and 4 where it could not be seen.`,
+only friends may have: to take a letter for elsewhere (none is sent), to look up any name. An address of a pool is made
+this host's for so long where Genkan does not run. The exit status is then 1 where one does, and 4 where it could not
+be seen.`,
 		Args: arguments(0, 0, "[-c FILE]"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			plan, err := config.Load(file, config.Options{})
 			var asked []diagnosis
 			if probe && err == nil {
-				asked = checkRelaying(cmd.Context(), &patient{plan: plan})
+				asked = probes(cmd.Context(), plan, true)
 			}
 			if asJSON {
 				return checkJSON(io.out, plan, asked, err)

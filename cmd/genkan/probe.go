@@ -12,25 +12,23 @@ import (
 )
 
 // checkRelaying asks mail and DNS servers whether they do for our clients what only friends may ask.
-func checkRelaying(ctx context.Context, p *patient) []diagnosis {
-	all, err := probes(ctx, p.plan)
-	if err != nil {
-		return []diagnosis{found("open relay", warn, "cannot ask: %v", err)}
-	}
-	out := make([]diagnosis, 0, len(all))
-	for _, one := range all {
-		out = append(out, probed(one))
-	}
-	return out
-}
+func checkRelaying(ctx context.Context, p *patient) []diagnosis { return probes(ctx, p.plan, false) }
 
-// probes asks the servers of a plan. The tunnel need not stand: nothing listens.
-func probes(ctx context.Context, plan *config.Plan) ([]proxy.Probe, error) {
+// probes asks the servers of a plan. The tunnel need not stand: nothing listens. borrow is of proxy.ProbeAll.
+func probes(ctx context.Context, plan *config.Plan, borrow bool) []diagnosis {
 	cfg := plan.Proxy
 	if plan.Tunnel != nil {
 		cfg.Tunnel = acl.AddrFrom(netip.IPv6Loopback())
 	}
-	return proxy.ProbeAll(ctx, cfg)
+	all, err := proxy.ProbeAll(ctx, cfg, borrow)
+	out := make([]diagnosis, 0, len(all))
+	for _, one := range all {
+		out = append(out, probed(one))
+	}
+	if err != nil {
+		out = append(out, found("open relay", warn, "asking failed: %v", err))
+	}
+	return out
 }
 
 // probed says in words what a server did.
@@ -51,5 +49,5 @@ func probed(p proxy.Probe) diagnosis {
 		return found(check, fine, "%s %s for a client (%s): %s", place, doesNot, p.As, p.Text)
 	}
 	return found(check, warn, "%s was asked as a client (%s): %s", place, p.As, p.Text).
-		because("Whether the Internet can use it could not be seen.", "run this on the front while Genkan runs, and the server")
+		because("Whether the Internet can use it could not be seen.", "run genkan check --probe as root on the front, while the server runs")
 }

@@ -37,6 +37,7 @@ alias_database =
 default_transport = discard
 disable_dns_lookups = yes
 smtp_host_lookup = native
+smtpd_error_sleep_time = 0
 postscreen_cache_map = btree:$data_directory/postscreen_cache
 postscreen_greet_wait = 1s
 postscreen_greet_action = drop
