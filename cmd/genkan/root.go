@@ -38,6 +38,7 @@ alike, decides once who may enter, and hands the connection on over plain IPv4.`
 		hashCommand(io),
 		formatCommand(io),
 		initCommand(io),
+		importCommand(io),
 		schemaCommand(io),
 		manCommand(io),
 		doctorCommand(io),
