@@ -74,7 +74,7 @@ func StartDovecot(t testing.TB, l *lab.Lab) *Server {
 	config := filepath.Join(dir, "dovecot.conf")
 	write(t, config, fmt.Sprintf(dovecotConfig, dir, lab.BackendV4, lab.InsideV4))
 	s := run(t, l, dir, program, "-F", "-c", config)
-	s.log = filepath.Join(dir, "log")
+	s.log, s.hasty = filepath.Join(dir, "log"), true
 	waitGreeting(t, l, 110, "", "+OK")
 	waitGreeting(t, l, 143, "", "* OK")
 	return s

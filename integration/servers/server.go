@@ -29,6 +29,8 @@ type Server struct {
 	// Dir holds its files.
 	Dir string
 	log string // a log file; empty: it writes to its output
+	// hasty servers are killed: they take a second to end in good order.
+	hasty bool
 }
 
 // folder makes a folder for a server, which users other than root can enter.
@@ -52,7 +54,9 @@ func run(t testing.TB, l *lab.Lab, dir, program string, args ...string) *Server 
 	}
 	s := &Server{Process: p, Dir: dir}
 	t.Cleanup(func() {
-		if err := p.Stop(patience); err != nil && !errors.As(err, new(*exec.ExitError)) {
+		if s.hasty {
+			p.Kill()
+		} else if err := p.Stop(patience); err != nil && !errors.As(err, new(*exec.ExitError)) {
 			t.Error(err)
 		}
 		if t.Failed() {
