@@ -124,7 +124,7 @@ const readings = 3
 // escapes of escapes; a path with segments of dots in any of them is no good.
 func OtherReadings(path string, same func(path string) bool) error {
 	for range readings {
-		if strings.IndexAny(path, `%\;`) < 0 {
+		if !strings.ContainsAny(path, `%\;`) {
 			return nil
 		}
 		other := lenient(path)
