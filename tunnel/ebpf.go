@@ -178,7 +178,7 @@ const (
 )
 
 // pinDir is where the programs are pinned, so that they outlive this process;
-// "" where there is no bpffs. The network namespace is in its name, since a
+// "" where there is no bpffs, or it is not for us. The network namespace is in its name, since a
 // bpffs may be seen by several.
 func (s site) pinDir() string {
 	var ns unix.Stat_t
@@ -187,7 +187,7 @@ func (s site) pinDir() string {
 	}
 	for _, dir := range []string{filepath.Join(s.cfg.StateDir, "bpf"), bpfDir} {
 		var fs unix.Statfs_t
-		if unix.Statfs(dir, &fs) == nil && fs.Type == unix.BPF_FS_MAGIC {
+		if unix.Statfs(dir, &fs) == nil && fs.Type == unix.BPF_FS_MAGIC && unix.Faccessat(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, unix.AT_EACCESS) == nil {
 			return filepath.Join(dir, fmt.Sprintf("genkan-%d-%s", ns.Ino, s.cfg.Interface))
 		}
 	}

@@ -27,12 +27,15 @@ SIGTERM and SIGINT let what is open finish and undo everything; a second one end
 				return err
 			}
 			defer closeLog()
-			from, err := inherit()
-			if err != nil {
-				return err
-			}
-			defer from.closeRest()
 			plan, err := config.Load(file, config.Options{Log: log})
+			if err == nil {
+				err = confine(plan, socket, log)
+			}
+			from, inheritErr := inherit()
+			defer from.closeRest()
+			if err == nil {
+				err = inheritErr
+			}
 			if err != nil {
 				from.failed(err)
 				return err

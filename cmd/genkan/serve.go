@@ -264,6 +264,7 @@ func (f *front) ready(ctx context.Context) {
 		return
 	}
 	f.notify(daemon.SdNotifyReady)
+	f.watchdog(ctx)
 	<-ctx.Done()
 	if !f.leaving {
 		f.notify(daemon.SdNotifyStopping)

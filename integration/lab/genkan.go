@@ -53,6 +53,9 @@ func (l *Lab) Genkan(n *Namespace, program, config string) (*Daemon, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lab: %w", err)
 	}
+	if err := os.Chmod(socket, 0o777); err != nil { // as systemd's is: Genkan need not be root
+		return nil, errors.Join(fmt.Errorf("lab: %w", err), notify.Close())
+	}
 	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+socket)
 	p, err := n.RunCmd(cmd)
 	if err != nil {

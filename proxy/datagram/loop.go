@@ -29,6 +29,7 @@ type loop struct {
 	epoll int
 	wakes int // an eventfd: something is in closing
 	batch Batch
+	turns atomic.Uint64 // of run, for Alive
 
 	mu      sync.Mutex // guards the fields below
 	sockets map[int32]*Socket
@@ -129,6 +130,7 @@ func (l *loop) run() {
 	defer unix.Close(l.wakes)
 	var events [128]unix.EpollEvent
 	for {
+		l.turns.Add(1)
 		n := l.wait(events[:])
 		for i := range n {
 			if events[i].Fd == int32(l.wakes) {

@@ -2,6 +2,7 @@ package pipe
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -35,6 +36,7 @@ type loop struct {
 	peer     unix.RawSockaddrAny // of the client just accepted
 	conn     Conn                // likewise
 	stopping bool
+	passes   atomic.Uint64 // of run, for Alive
 
 	table table
 
@@ -99,6 +101,7 @@ func (l *loop) run() {
 	defer l.release()
 	hot := false
 	for {
+		l.passes.Add(1)
 		n := l.await(&hot)
 		for i := range n {
 			l.dispatch(&l.events[i])

@@ -89,7 +89,9 @@ func (r *report) tree(file string) *table {
 		return nil
 	}
 	r.sources = append(r.sources, Source{file, string(src)})
-	return parse(r, file, src)
+	root := parse(r, file, src)
+	r.expand(root)
+	return root
 }
 
 // readBounded reads a file that is not absurdly large.
