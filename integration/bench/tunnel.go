@@ -26,8 +26,7 @@ type path struct {
 
 const (
 	domain = "2001:e41::/32"
-	// beyond stands for the IPv6 Internet behind the relay: the relay takes
-	// nothing for its own 6rd address, which would be a loop (RFC 6324).
+	// beyond stands for the IPv6 Internet behind the relay.
 	beyond  = "2606:4700::2"
 	settles = 20 * time.Second // a tunnel that does not carry by then has failed
 )
@@ -188,9 +187,11 @@ func (p *pair) open(wire bool) error {
 	return fmt.Errorf("carries nothing: %w\n%s", err, p.words())
 }
 
-// genkan runs the program in a namespace, with a /run of its own for its state.
+// genkan runs the program in a namespace, with directories of its own for its
+// state.
 func (p *pair) genkan(program, ns, config string) error {
 	file := filepath.Join(p.dir, ns+".toml")
+	config = fmt.Sprintf("state_dir = %q\n", filepath.Join(p.dir, ns)) + config
 	if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
 		return err
 	}
