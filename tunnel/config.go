@@ -50,6 +50,9 @@ type Config struct {
 	// IPv4MaskLen is the number of leading IPv4 bits that the whole domain
 	// shares and leaves out of the delegated prefixes, 0 to 32.
 	IPv4MaskLen int
+	// IPv4Common is, for a relay whose own IPv4 address is of another network,
+	// the prefix of IPv4MaskLen bits that its edges share. Zero: that of Local.
+	IPv4Common netip.Prefix
 	// Relays are the border relays' IPv4 addresses. An edge needs at least
 	// one: packets to the IPv6 Internet go to the first, and packets from it
 	// are accepted from all. A relay lists the other relays of its domain.
@@ -63,7 +66,7 @@ type Config struct {
 	// Remote is the IPv4 address of the other end. Only for Kind6in4.
 	Remote netip.Addr
 	// Address is our IPv6 address with the length of the link's prefix. Only
-	// for Kind6in4; 6rd computes it.
+	// for Kind6in4, 6rd computes it; and for a relay outside of IPv4Common.
 	Address netip.Prefix
 	// Routed are prefixes that a tunnel broker routes to us besides Address's.
 	// Only for Kind6in4; may be empty.
@@ -201,6 +204,7 @@ func (c Config) validateKind() (errs []error) {
 		if err := c.domainOf(c.anyLocal()).Validate(); err != nil {
 			errs = append(errs, fmt.Errorf("tunnel: %w", err))
 		}
+		errs = append(errs, c.validateCommon()...)
 	case Kind6in4:
 		if c.DHCP {
 			bad("kind %q has no dhcp; leave it out", c.Kind)

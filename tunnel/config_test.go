@@ -12,6 +12,8 @@ func TestValidate(t *testing.T) {
 	relay := []netip.Addr{netip.MustParseAddr("61.211.224.125")}
 	good := tunnel.Config{Prefix: netip.MustParsePrefix("2001:e41::/32"), Relays: relay}
 	sixIn4 := tunnel.Config{Kind: tunnel.Kind6in4, Remote: relay[0], Address: netip.MustParsePrefix("2001:db8:100::2/64")}
+	beside := tunnel.Config{Role: tunnel.RoleRelay, Prefix: good.Prefix, Local: relay[0], IPv4MaskLen: 8,
+		IPv4Common: netip.MustParsePrefix("10.0.0.0/8"), Address: netip.MustParsePrefix("2001:db8::1/128")}
 	with := func(c tunnel.Config, change func(*tunnel.Config)) tunnel.Config {
 		change(&c)
 		return c
@@ -43,6 +45,14 @@ func TestValidate(t *testing.T) {
 			"tunnel: relay \"224.0.0.1\": not a unicast IPv4 address\n" +
 				"tunnel: sixrd: relay \"224.0.0.1\" is not a unicast address; write the border relay's IPv4 address"},
 		{with(good, func(c *tunnel.Config) { c.Role = tunnel.RoleRelay }), `tunnel: role "relay" needs local, the relay's own IPv4 address`},
+		{with(good, func(c *tunnel.Config) { c.IPv4MaskLen, c.IPv4Common = 8, netip.MustParsePrefix("61.0.0.0/8") }),
+			`tunnel: ipv4_common "61.0.0.0/8": for the role "relay" only; an edge's own IPv4 address has these bits`},
+		{with(beside, func(*tunnel.Config) {}), "no error"},
+		{with(beside, func(c *tunnel.Config) { c.Local, c.Address = netip.MustParseAddr("10.0.0.1"), netip.Prefix{} }), "no error"},
+		{with(beside, func(c *tunnel.Config) { c.IPv4MaskLen = 9 }),
+			`tunnel: ipv4_common "10.0.0.0/8": not the IPv4 prefix of ipv4_mask_len (9) bits that all edges share, such as 10.0.0.0/8 with 8`},
+		{with(beside, func(c *tunnel.Config) { c.Address = netip.Prefix{} }),
+			`tunnel: local "61.211.224.125" is outside of ipv4_common "10.0.0.0/8" and so has no 6rd address; write address, an IPv6 address for the relay, such as 2001:db8::1/128`},
 		{with(good, func(c *tunnel.Config) { c.Role = "server" }), `tunnel: role "server": unknown; write "edge" or "relay"`},
 		{with(sixIn4, func(c *tunnel.Config) { c.Remote = netip.Addr{} }), `tunnel: remote "invalid IP": not a unicast IPv4 address`},
 		{with(sixIn4, func(c *tunnel.Config) { c.Address = netip.MustParsePrefix("192.0.2.0/24") }),

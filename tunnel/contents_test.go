@@ -29,3 +29,15 @@ func TestContents(t *testing.T) {
 		}
 	}
 }
+
+// A relay whose own IPv4 address has not the bits that its edges share.
+func TestRelayBesideDomain(t *testing.T) {
+	for _, datapath := range []string{tunnel.DatapathUserspace, tunnel.DatapathEBPF} {
+		t.Run(datapath, func(t *testing.T) {
+			if datapath == tunnel.DatapathEBPF {
+				requireEBPF(t)
+			}
+			tunneltest.NewBeside(t, datapath).CheckBeside(t)
+		})
+	}
+}

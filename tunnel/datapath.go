@@ -60,7 +60,7 @@ func linkParams(name string, s site) string {
 	}
 	params := fmt.Sprintf("type sit local %s ttl %d 6rd-prefix %s", s.place.Local, s.cfg.TTL, s.cfg.Prefix)
 	if s.cfg.IPv4MaskLen > 0 {
-		params += fmt.Sprintf(" 6rd-relay_prefix %s", netip.PrefixFrom(s.place.Local, s.cfg.IPv4MaskLen).Masked())
+		params += fmt.Sprintf(" 6rd-relay_prefix %s", s.cfg.common(s.place.Local).Masked())
 	}
 	return params + fmt.Sprintf(" mtu %d", s.mtu)
 }

@@ -121,7 +121,7 @@ func sitOf(s site) sitParams {
 	}
 	p.prefix = s.cfg.Prefix.Masked()
 	if s.cfg.IPv4MaskLen > 0 {
-		p.relayPrefix = netip.PrefixFrom(p.local, s.cfg.IPv4MaskLen).Masked()
+		p.relayPrefix = s.cfg.common(p.local).Masked()
 	}
 	return p
 }

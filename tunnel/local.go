@@ -46,6 +46,10 @@ func (c Config) find() (place, error) {
 		p.Address, p.Delegated = c.Address.Addr(), c.Address.Masked()
 		return p, nil
 	}
+	if c.outside(p.Local) {
+		p.Address = c.Address.Addr()
+		return p, nil
+	}
 	d := c.domainOf(p.Local)
 	var err error
 	if p.Delegated, err = d.Delegated(p.Local); err == nil {
@@ -172,7 +176,37 @@ func (c Config) checker(p place, mtu int) (*ingress.Checker, error) {
 // domainOf is the 6rd domain that c describes, as one with the given IPv4
 // address in it sees it.
 func (c Config) domainOf(local netip.Addr) sixrd.Domain {
-	return sixrd.Domain{Prefix: c.Prefix, IPv4MaskLen: c.IPv4MaskLen, Common: local, Relays: c.Relays}
+	return sixrd.Domain{Prefix: c.Prefix, IPv4MaskLen: c.IPv4MaskLen, Common: c.common(local).Addr(), Relays: c.Relays}
+}
+
+// common is the IPv4 prefix that all edges of the domain share.
+func (c Config) common(local netip.Addr) netip.Prefix {
+	if c.IPv4Common.IsValid() {
+		return c.IPv4Common
+	}
+	return netip.PrefixFrom(local, c.IPv4MaskLen)
+}
+
+// outside reports whether a relay's IPv4 address is none that a 6rd address of
+// its domain embeds. RFC 5969 §7.1.1 speaks of the edges' addresses only.
+func (c Config) outside(local netip.Addr) bool {
+	return c.IPv4Common.IsValid() && !c.IPv4Common.Contains(local)
+}
+
+// validateCommon judges IPv4Common, and Address as far as it belongs to it.
+func (c Config) validateCommon() (errs []error) {
+	bad := func(format string, a ...any) { errs = append(errs, fmt.Errorf("tunnel: "+format, a...)) }
+	switch p := c.IPv4Common; {
+	case !p.IsValid():
+		return nil
+	case c.Role != RoleRelay:
+		bad("ipv4_common %q: for the role \"relay\" only; an edge's own IPv4 address has these bits", p)
+	case !p.Addr().Is4() || p != p.Masked() || p.Bits() != c.IPv4MaskLen || p.Bits() == 0:
+		bad("ipv4_common %q: not the IPv4 prefix of ipv4_mask_len (%d) bits that all edges share, such as 10.0.0.0/8 with 8", p, c.IPv4MaskLen)
+	case c.outside(c.Local) && (!c.Address.IsValid() || !c.Address.Addr().Is6() || c.Address.Addr().Is4In6()):
+		bad("local %q is outside of ipv4_common %q and so has no 6rd address; write address, an IPv6 address for the relay, such as 2001:db8::1/128", c.Local, p)
+	}
+	return errs
 }
 
 func ipNet(p netip.Prefix) *net.IPNet {

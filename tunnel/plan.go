@@ -44,11 +44,12 @@ func (s site) steps(datapath string, metric int) ([]step, error) {
 		step{Op: opUp, Link: name, Params: fmt.Sprintf("mtu %d", s.mtu)},
 		step{Op: opAddress, Link: name, Dst: netip.PrefixFrom(p.Address, bits)})
 	if c.Kind == Kind6RD {
-		steps = append(steps,
-			step{Op: opRoute, Link: name, Dst: c.Prefix.Masked(), Metric: defaultMetric},
-			// What is in our prefix, but in no network of ours, must not leave by
-			// the default route and come back until its hop limit ends it.
-			step{Op: opRoute, Link: name, Dst: p.Delegated, Metric: math.MaxInt32, Reject: true})
+		steps = append(steps, step{Op: opRoute, Link: name, Dst: c.Prefix.Masked(), Metric: defaultMetric})
+	}
+	if c.Kind == Kind6RD && p.Delegated.IsValid() {
+		// What is in our prefix, but in no network of ours, must not leave by the
+		// default route and come back until its hop limit ends it.
+		steps = append(steps, step{Op: opRoute, Link: name, Dst: p.Delegated, Metric: math.MaxInt32, Reject: true})
 	}
 	for _, r := range c.Routed {
 		steps = append(steps, step{Op: opRoute, Link: name, Dst: r.Masked(), Metric: math.MaxInt32, Reject: true})

@@ -36,7 +36,11 @@ func (s tunnelStatus) words(out io.Writer) {
 	for _, why := range s.Fallback {
 		fmt.Fprintf(out, "           not %s\n", why)
 	}
-	fmt.Fprintf(out, "address    %s in %s, from %s\n", s.Address, s.Delegated, s.Local)
+	if s.Delegated.IsValid() {
+		fmt.Fprintf(out, "address    %s in %s, from %s\n", s.Address, s.Delegated, s.Local)
+	} else { // a relay beside its domain
+		fmt.Fprintf(out, "address    %s, at %s\n", s.Address, s.Local)
+	}
 	for _, r := range s.Relays {
 		fmt.Fprintf(out, "relay      %s\n", r)
 	}

@@ -60,6 +60,34 @@ func NewSite(tb testing.TB, datapath string, links Links) *Site {
 	return s
 }
 
+// NewBeside brings up a Pair whose edges share eight IPv4 bits that the relay's
+// own address has not.
+func NewBeside(tb testing.TB, datapath string) *Pair {
+	tb.Helper()
+	edge := tunnel.Config{Datapath: datapath, IPv4MaskLen: 8, Expose: tunnel.ExposeAll}
+	relay := edge
+	relay.IPv4Common = netip.MustParsePrefix("203.0.0.0/8")
+	relay.Address = netip.MustParsePrefix("2001:db8::53/128")
+	return NewPair(tb, edge, relay)
+}
+
+// CheckBeside sends a stream each way through such a pair, to and from the
+// relay's address too.
+func (p *Pair) CheckBeside(tb testing.TB) {
+	tb.Helper()
+	if got, want := p.Edge.Delegated().String(), "2001:e41:71:500::/56"; got != want {
+		tb.Errorf("delegated %s, want %s", got, want)
+	}
+	if got := p.Relay.Delegated(); got.IsValid() {
+		tb.Errorf("the relay has %s, which embeds an address outside of the domain", got)
+	}
+	own := p.Edge.Address()
+	Transfer(tb, p.Client, p.EdgeNS, own, 1<<20)
+	Transfer(tb, p.EdgeNS, p.Client, p.ClientAddr, 1<<20)
+	Transfer(tb, p.RelayNS, p.EdgeNS, own, 1<<20)
+	Transfer(tb, p.EdgeNS, p.RelayNS, p.Relay.Address(), 1<<20)
+}
+
 // CheckContents sends a TCP stream of size bytes and bursts by UDP_SEGMENT each
 // way through the tunnel, between its ends and between hosts behind them, and
 // compares what arrives. A ping would not notice an inner checksum that was left

@@ -405,6 +405,9 @@ func (k *checker) tunnelConfig() *tunnel.Config {
 	if t.Prefix.IsValid() {
 		out.Prefix = t.Prefix.Netip()
 	}
+	if t.IPv4Common.IsValid() {
+		out.IPv4Common = t.IPv4Common.Netip()
+	}
 	for _, r := range t.Relays {
 		out.Relays = append(out.Relays, r.Netip())
 	}

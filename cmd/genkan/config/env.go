@@ -125,7 +125,7 @@ func (k *checker) sixRD() acl.SixRD {
 	switch {
 	case t == nil || t.Kind == "6in4":
 		return acl.SixRD{}
-	case k.stands != nil:
+	case k.stands != nil && !t.IPv4Common.IsValid():
 		return acl.SixRD{Prefix: acl.PrefixFrom(k.stands.Prefix), IPv4MaskLen: k.stands.IPv4MaskLen, Common: acl.AddrFrom(k.stands.Local)}
 	case t.DHCP: // not known before the tunnel stands: the discard prefix (RFC 6666), where nobody is
 		return acl.SixRD{Prefix: acl.PrefixFrom(netip.PrefixFrom(netip.AddrFrom16([16]byte{1}), 32))}
@@ -135,6 +135,9 @@ func (k *checker) sixRD() acl.SixRD {
 	common := t.Local
 	if !common.IsValid() && len(t.Relays) > 0 {
 		common = t.Relays[0] // it shares the domain's bits, where there are any
+	}
+	if t.IPv4Common.IsValid() {
+		common = acl.AddrFrom(t.IPv4Common.Netip().Addr())
 	}
 	return acl.SixRD{Prefix: t.Prefix.Prefix, IPv4MaskLen: t.IPv4MaskLen, Common: common}
 }

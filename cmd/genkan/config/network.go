@@ -13,6 +13,7 @@ type Tunnel struct {
 	Role        string     // "edge" (default) or "relay"
 	Prefix      Prefix     // the provider's 6rd prefix
 	IPv4MaskLen int        // leading IPv4 bits that the whole domain shares, 0–32
+	IPv4Common  Prefix     // of a relay beside its domain: those bits
 	Relays      []acl.Addr // the border relays, IPv4
 	Remote      acl.Addr   // of 6in4: the other end, IPv4
 	Address     Text       // of 6in4: our address with its prefix length
@@ -48,6 +49,8 @@ func tunnelFields() []field[Tunnel] {
 			}},
 		{"ipv4_mask_len", `0`, "RFC 5969 §7.1.1: IPv4 bits that the whole domain shares",
 			func(d *decoder, t *Tunnel, v *value) { t.IPv4MaskLen = d.number(v, 0, 32) }},
+		{"ipv4_common", `"10.0.0.0/8"`, "of the relay role: the ipv4_mask_len bits that the edges share, where local is not one of theirs; then `address` is the relay's IPv6 address",
+			func(d *decoder, t *Tunnel, v *value) { t.IPv4Common = d.prefix(v) }},
 		{"mtu", `1280`, "of the tunnel: 1280 (default) to 65515, or \"auto\"",
 			func(d *decoder, t *Tunnel, v *value) {
 				if v.kind == text && v.text == "auto" {

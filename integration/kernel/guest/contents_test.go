@@ -17,3 +17,10 @@ func TestContents(t *testing.T) {
 		}
 	}
 }
+
+// A relay whose own IPv4 address has not the bits that its edges share.
+func TestRelayBesideDomain(t *testing.T) {
+	for _, datapath := range datapaths(t) {
+		t.Run(datapath, func(t *testing.T) { tunneltest.NewBeside(t, datapath).CheckBeside(t) })
+	}
+}
