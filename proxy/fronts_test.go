@@ -91,6 +91,19 @@ func (c frontClient) ask(t *testing.T, method, path string, body io.Reader, head
 			return nil
 		}})
 	}
+	return c.do(t, ctx, method, path, body, header)
+}
+
+// askWithin makes a request that may take long.
+func (c frontClient) askWithin(t *testing.T, wait time.Duration, method, path string, body io.Reader) *http.Response {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), wait)
+	t.Cleanup(cancel)
+	return c.do(t, ctx, method, path, body, nil)
+}
+
+func (c frontClient) do(t *testing.T, ctx context.Context, method, path string, body io.Reader, header http.Header) *http.Response {
+	t.Helper()
 	r, err := http.NewRequestWithContext(ctx, method, "https://a.test"+path, body)
 	if err != nil {
 		t.Fatal(err)
