@@ -43,6 +43,11 @@ func (a *authority) account(ctx context.Context, client *acmez.Client) (acme.Acc
 	if a.settings.Email != "" {
 		account.Contact = []string{"mailto:" + a.settings.Email}
 	}
+	if a.settings.EABID != "" {
+		if err := account.SetExternalAccountBinding(ctx, client.Client, acme.EAB{KeyID: a.settings.EABID, MACKey: a.settings.EABKey}); err != nil {
+			return account, fmt.Errorf("eab: %w", err)
+		}
+	}
 	if account, err = client.NewAccount(ctx, account); err != nil {
 		return account, fmt.Errorf("new account with %s: %w", a.settings.CA, err)
 	}

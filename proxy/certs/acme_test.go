@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"genkan/proxy/certs"
+	"genkan/proxy/certs/certstest"
 )
 
 func pemOf(kind string, der []byte) []byte {
@@ -180,6 +181,55 @@ func TestCADown(t *testing.T) {
 	}
 	c.set(func() { c.down = false })
 	c.waitFor(t, "a.down.example.jp")
+}
+
+// A CA that gives accounts to those it knows.
+func TestAccountBinding(t *testing.T) {
+	t.Parallel()
+	eab := [2]string{"kid-1", "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"}
+	c := startCAAs(t, certstest.Pebble{EAB: eab})
+	f := c.startFront(t)
+	c.dns.Set("a.eab.example.jp", netip.IPv6Loopback())
+	s := c.settings(t.TempDir())
+	m := f.manage(t, s, certs.Subject{Name: "a.eab.example.jp"})
+	waitUntil(t, "refusal", func() error {
+		if all := m.Status(); len(all) != 1 || !strings.Contains(all[0].Error, "externalAccountRequired") {
+			return fmt.Errorf("%+v", all)
+		}
+		return nil
+	})
+	s.EABID, s.EABKey = eab[0], eab[1]
+	if err := m.Apply(s, []certs.Subject{{Name: "a.eab.example.jp"}}); err != nil {
+		t.Fatal(err)
+	}
+	c.waitFor(t, "a.eab.example.jp")
+}
+
+// While one process replaces another a CA may come to either: each answers for
+// the orders of both, and one certificate is ordered, not two.
+func TestOtherProcessAnswers(t *testing.T) {
+	t.Parallel()
+	c := startCA(t)
+	f := c.startFront(t)
+	dir := t.TempDir()
+	names := []certs.Subject{{Name: "a.two.example.jp"}, {Name: "b.two.example.jp"}}
+	for i, one := range names {
+		c.dns.Set(one.Name, netip.IPv6Loopback())
+		s := c.settings(dir)
+		s.HTTP, s.TLS = i == 0, i == 1
+		first := f.manage(t, s, one)
+		f.manage(t, s, one) // it answers from now on
+		waitUntil(t, "certificate", func() error {
+			if all := first.Status(); len(all) != 1 || all[0].NotAfter.IsZero() {
+				return fmt.Errorf("%+v", all)
+			}
+			return nil
+		})
+		c.waitFor(t, one.Name)
+	}
+	if n := len(c.ordered()); n != 2 {
+		t.Errorf("%d orders for two names", n)
+	}
 }
 
 // A reload tries at once what was to wait, but does not make many reloads many

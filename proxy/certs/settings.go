@@ -26,6 +26,9 @@ type Settings struct {
 	CARoot string
 	// Email is told to the CA. Empty: none.
 	Email string
+	// EABID and EABKey bind our account to one that the CA has given out (RFC
+	// 8555 §7.3.4): its identifier, and the MAC key in base64url. Empty: none.
+	EABID, EABKey string
 	// Profile is a profile of the CA, such as "shortlived". Empty: its default.
 	Profile string
 	// DNS takes the records of DNS-01, which is used for the names in DNSZone

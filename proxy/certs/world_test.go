@@ -81,7 +81,10 @@ func mustPair(t *testing.T) (net.PacketConn, net.Listener) {
 	return nil, nil
 }
 
-func startCA(t *testing.T) *ca {
+func startCA(t *testing.T) *ca { return startCAAs(t, certstest.Pebble{}) }
+
+// startCAAs is startCA with settings of pebble's.
+func startCAAs(t *testing.T, pebble certstest.Pebble) *ca {
 	t.Helper()
 	c := &ca{root: x509.NewCertPool()}
 	udp, tcp := mustPair(t)
@@ -91,10 +94,8 @@ func startCA(t *testing.T) *ca {
 	c.tls, tlsPort = mustPort(t)
 	t.Cleanup(func() { c.http.Close(); c.tls.Close() })
 	here := netip.IPv6Loopback()
-	pebble := certstest.Pebble{
-		Listen: netip.AddrPortFrom(here, freePort(t)), Management: netip.AddrPortFrom(here, freePort(t)),
-		HTTP: httpPort, TLS: tlsPort, DNS: c.dns.Addr, Validity: 90 * time.Second,
-	}
+	pebble.Listen, pebble.Management = netip.AddrPortFrom(here, freePort(t)), netip.AddrPortFrom(here, freePort(t))
+	pebble.HTTP, pebble.TLS, pebble.DNS, pebble.Validity = httpPort, tlsPort, c.dns.Addr, 90*time.Second
 	args, env, _ := pebble.Files(t, t.TempDir())
 	cmd := exec.Command(certstest.Build(t, t.TempDir()), args...)
 	var said bytes.Buffer

@@ -1,7 +1,7 @@
 package config
 
 import (
-	"net"
+	"encoding/base64"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -9,7 +9,6 @@ import (
 	"genkan/acl"
 	"genkan/proxy"
 	"genkan/proxy/certs"
-	"genkan/proxy/dnsupdate"
 )
 
 // An ACME is [acme]: how certificates are had that are in no files.
@@ -20,6 +19,7 @@ type ACME struct {
 	CARoot      Text // PEM file
 	Profile     Text
 	Storage     Text // a directory; not given: certs in state_dir
+	EAB         EAB
 	DNS         DNS
 	OnDemand    Text
 	NoPreflight bool // preflight = false
@@ -28,10 +28,23 @@ type ACME struct {
 
 // A DNS is dns = { … }: the name server that takes the records of DNS-01.
 type DNS struct {
-	Server  Text // HOST:PORT or HOST
-	KeyFile Text // as tsig-keygen writes it
-	Zone    Text // the names that it is used for; not given: all
+	Server Text // HOST:PORT or HOST
+	Key    Text // the file, as tsig-keygen writes it
+	Zone   Text // the names that it is used for; not given: all
+	Given  bool
+}
+
+// An EAB is eab = { … }: an account that the CA knows the operator by (RFC 8555 §7.3.4).
+type EAB struct {
+	ID, Key Text // the key is a file
 	Given   bool
+}
+
+func eabFields() []field[EAB] {
+	return []field[EAB]{
+		{"id", `"kid-1"`, "the key identifier that the CA has given", func(d *decoder, e *EAB, v *value) { e.ID = d.text(v) }},
+		{"key", `"/etc/genkan/eab.key"`, "the file of the MAC key, base64url", func(d *decoder, e *EAB, v *value) { e.Key = d.text(v) }},
+	}
 }
 
 func acmeFields() []field[ACME] {
@@ -44,25 +57,27 @@ func acmeFields() []field[ACME] {
 			func(d *decoder, a *ACME, v *value) { a.CARoot = d.text(v) }},
 		{"profile", `"shortlived"`, "one of the CA's profiles of certificates; its default without it",
 			func(d *decoder, a *ACME, v *value) { a.Profile = d.text(v) }},
+		{"eab", `{ id = "kid-1", key = "eab.key" }`, "the account that some CAs want: an identifier, and the file of its MAC key",
+			func(d *decoder, a *ACME, v *value) { a.EAB.Given = true; sub(d, v, eabFields(), &a.EAB) }},
 		{"storage", `"/var/lib/genkan/certs"`, "a directory for certificates, keys and the account; certs in state_dir without it",
 			func(d *decoder, a *ACME, v *value) { a.Storage = d.text(v) }},
-		{"dns", `{ server = "192.0.2.53", key_file = "update.key", zone = "example.jp" }`, "DNS-01 by RFC 2136, which wildcards need",
+		{"dns", `{ server = "192.0.2.53", key = "update.key", zone = "example.jp" }`, "DNS-01 by RFC 2136, which wildcards need",
 			func(d *decoder, a *ACME, v *value) { a.DNS.Given = true; sub(d, v, dnsFields(), &a.DNS) }},
 		{"on_demand", `"http://127.0.0.1:5555/ask"`, "an allow-list: where it answers 200 to ?domain=NAME, a name that a client asks for gets a certificate though it is written nowhere, for hosts \"default\" and *.NAME",
 			func(d *decoder, a *ACME, v *value) { a.OnDemand = d.text(v) }},
 		{"preflight", `false`, "whether it is tried before an order that the name's addresses lead here; true (default) or false",
 			func(d *decoder, a *ACME, v *value) { a.NoPreflight = !d.boolean(v) }},
-		{"resolver", `"192.0.2.53"`, "the DNS server, HOST or HOST:PORT, that is asked for the names' addresses; the system's without it",
+		{"resolver", `"192.0.2.53"`, "the DNS server that is asked for the names' addresses; the system's without it",
 			func(d *decoder, a *ACME, v *value) { a.Resolver = d.text(v) }},
 	}
 }
 
 func dnsFields() []field[DNS] {
 	return []field[DNS]{
-		{"server", `"192.0.2.53"`, "the zone's primary name server, HOST or HOST:PORT",
+		{"server", `"192.0.2.53"`, "the zone's primary name server, with :PORT where that is not 53",
 			func(d *decoder, n *DNS, v *value) { n.Server = d.text(v) }},
-		{"key_file", `"/etc/genkan/update.key"`, "the TSIG key, as tsig-keygen writes it",
-			func(d *decoder, n *DNS, v *value) { n.KeyFile = d.text(v) }},
+		{"key", `"/etc/genkan/update.key"`, "the file of its TSIG key, as tsig-keygen writes it, or \"credential:NAME\" of systemd's",
+			func(d *decoder, n *DNS, v *value) { n.Key = d.text(v) }},
 		{"zone", `"example.jp"`, "DNS-01 is used for the names in it; for all names without it",
 			func(d *decoder, n *DNS, v *value) { n.Zone = d.text(v) }},
 	}
@@ -76,7 +91,7 @@ func (k *checker) certs() certs.Settings {
 	}
 	out := certs.Settings{
 		Dir: relative(a.Storage), CA: a.CA.S, CARoot: relative(a.CARoot), Email: a.Email.S, Profile: a.Profile.S,
-		Ask: a.OnDemand.S, NoPreflight: a.NoPreflight, Resolver: a.Resolver.S,
+		Ask: a.OnDemand.S, NoPreflight: a.NoPreflight, Resolver: k.nameServer(a.Resolver),
 	}
 	if out.Dir == "" {
 		state := k.c.StateDir.S
@@ -88,26 +103,40 @@ func (k *checker) certs() certs.Settings {
 	if a.Email.Given() && (strings.Count(a.Email.S, "@") != 1 || strings.ContainsAny(a.Email.S, " \t,;<>")) {
 		k.mistake(a.Email.Pos, "email %s is no address; write one as \"hostmaster@example.jp\"", quote(a.Email.S))
 	}
+	k.accountBinding(a, &out)
 	if !a.DNS.Given {
 		return out
 	}
-	out.DNSZone = strings.TrimSuffix(a.DNS.Zone.S, ".")
-	switch {
-	case !a.DNS.Server.Given() || !a.DNS.KeyFile.Given():
-		k.mistake(a.Pos, "[acme] dns needs server and key_file; write dns = { server = \"192.0.2.53\", key_file = \"update.key\" }")
+	if !a.DNS.Server.Given() || !a.DNS.Key.Given() {
+		k.mistake(a.Pos, "[acme] dns needs server and key; write dns = { server = \"192.0.2.53\", key = \"update.key\" }")
 		return out
-	default:
-		out.DNS.Server = a.DNS.Server.S
-		if _, _, err := net.SplitHostPort(out.DNS.Server); err != nil {
-			out.DNS.Server = net.JoinHostPort(strings.Trim(out.DNS.Server, "[]"), "53")
-		}
 	}
-	key, err := dnsupdate.ReadKey(relative(a.DNS.KeyFile))
-	if err != nil {
-		k.mistake(a.DNS.KeyFile.Pos, "%v", err)
-	}
-	out.DNS.Key = key
+	out.DNSZone = strings.TrimSuffix(a.DNS.Zone.S, ".")
+	out.DNS.Server, out.DNS.Key = k.nameServer(a.DNS.Server), k.tsigKey(a.DNS.Key)
 	return out
+}
+
+// accountBinding reads eab, which binds our account with the CA to one that the operator has there.
+func (k *checker) accountBinding(a *ACME, out *certs.Settings) {
+	switch e := a.EAB; {
+	case !e.Given:
+		return
+	case !e.ID.Given() || !e.Key.Given():
+		k.mistake(a.Pos, "[acme] eab needs id and key; write eab = { id = \"kid-1\", key = \"eab.key\" }, as the CA gives them")
+		return
+	default:
+		text, err := readBounded(relative(e.Key))
+		if err != nil {
+			k.mistake(e.Key.Pos, "key %s: %s", quote(e.Key.S), cause(err))
+			return
+		}
+		mac := strings.TrimRight(strings.TrimSpace(string(text)), "=")
+		if raw, err := base64.RawURLEncoding.DecodeString(mac); err != nil || len(raw) == 0 {
+			k.mistake(e.Key.Pos, "key %s: no MAC key of an external account; it is one line of base64url", quote(e.Key.S))
+			return
+		}
+		out.EABID, out.EABKey = e.ID.S, mac
+	}
 }
 
 // tlsProfile translates tls_profile.

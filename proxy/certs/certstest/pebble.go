@@ -29,6 +29,7 @@ type Pebble struct {
 	Management netip.AddrPort // where its root is to be had
 	HTTP, TLS  uint16         // ports that it asks names at
 	DNS        string         // HOST:PORT, where it finds them
+	EAB        [2]string      // an identifier and a MAC key that accounts must have; zero: none
 	Validity   time.Duration  // of certificates; those of the profile "brief" last six seconds
 }
 
@@ -58,6 +59,10 @@ func (p Pebble) Files(t testing.TB, dir string) (args, env []string, root string
 		"retryAfter": map[string]int{"authz": 1, "order": 1}, "keyAlgorithm": "ecdsa",
 		"profiles": map[string]profile{"default": {"d", int(p.Validity / time.Second)}, "brief": {"b", 6}},
 	}}
+	if p.EAB != [2]string{} {
+		config["pebble"].(map[string]any)["externalAccountBindingRequired"] = true
+		config["pebble"].(map[string]any)["externalAccountMACKeys"] = map[string]string{p.EAB[0]: p.EAB[1]}
+	}
 	text, err := json.Marshal(config)
 	if err != nil {
 		t.Fatal(err)
