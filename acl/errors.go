@@ -28,8 +28,9 @@ func clip(s string) string {
 // A Pos is the place in a file where a rule or list entry is written. Line and
 // Col count from 1; 0 means unknown. The zero Pos is no place.
 type Pos struct {
-	File      string
-	Line, Col int
+	File string `json:"file"`
+	Line int    `json:"line"`
+	Col  int    `json:"col"`
 }
 
 // String returns "file:line:col", without the parts that are unknown.

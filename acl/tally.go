@@ -4,11 +4,11 @@ import "sync/atomic"
 
 // A Tally is what one rule of a Policy has decided.
 type Tally struct {
-	Rule    string // as written; "" for the default
-	Pos     Pos
-	Allowed uint64
-	Denied  uint64
-	Gated   uint64 // refused by a gate: this rule is limit or conns
+	Rule    string `json:"rule"` // as written; "" for the default
+	Pos     Pos    `json:"at"`
+	Allowed uint64 `json:"allowed"`
+	Denied  uint64 `json:"denied"`
+	Gated   uint64 `json:"gated"` // refused by a gate: this rule is limit or conns
 }
 
 // tallies counts what one rule decides. Policies that follow one another in a

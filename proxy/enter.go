@@ -41,7 +41,7 @@ func (a *arrival) wait(step func()) {
 		return
 	}
 	s := a.server
-	one := &stream{client: a.addr()}
+	one := &stream{client: a.addr(), network: "tcp"}
 	one.cutWith(func() { a.conn.SetReadDeadline(time.Unix(1, 0)) })
 	s.conns.add(one)
 	s.entering.Go(func() {

@@ -35,7 +35,8 @@ type flow struct {
 // engine. hello is its TLS ClientHello, where that was looked at.
 func (a *arrival) forward(f *forward, hello sni.Hello) {
 	v := a.server.judge(f.gateway, acl.Client{Addr: a.addr(), Tunnel: a.tunnel})
-	fl := &flow{arrival: a, forward: f, verdict: v, group: f.groupOf(a.svc), stream: &stream{client: a.addr()}}
+	fl := &flow{arrival: a, forward: f, verdict: v, group: f.groupOf(a.svc), stream: &stream{client: a.addr(), network: "tcp"}}
+	fl.stream.isFor(&f.gateway)
 	if !v.Allow {
 		fl.turnAway(403, nil)
 		return
@@ -57,6 +58,13 @@ func (a *arrival) forward(f *forward, hello sni.Hello) {
 	a.server.conns.add(fl.stream)
 	s := a.pipe(fl.plan())
 	fl.stream.cutWith(s.Cut)
+	fl.stream.movedBy(s)
+}
+
+// has notes the backend that was chosen.
+func (fl *flow) has(l *lease) {
+	fl.lease = l
+	fl.stream.backend.Store(l.member)
 }
 
 // apart goes on with the flow in a goroutine of its own.
@@ -120,7 +128,7 @@ func (fl *flow) plan() pipe.Plan {
 		}
 		return pipe.Plan{Options: options}
 	}
-	fl.lease = l
+	fl.has(l)
 	fl.dialled = time.Now()
 	return pipe.Plan{
 		Backend:     l.addr,
@@ -128,6 +136,7 @@ func (fl *flow) plan() pipe.Plan {
 		Transparent: fl.source.transparent,
 		Connect:     fl.group.config.dial,
 		Failed:      fl.unreachable,
+		Connected:   fl.forward.count.waited.observe,
 		Options:     options,
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"genkan/acl"
 	"genkan/proxy/ftp"
@@ -80,7 +81,7 @@ func (fl *flow) gateway() {
 		fl.done(pipe.Result{Reason: pipe.Unreachable})
 		return
 	}
-	fl.lease = l
+	fl.has(l)
 	result, err := ftp.Result{}, error(nil)
 	if len(fl.head) > 0 {
 		_, err = server.Write(fl.head)
@@ -103,7 +104,12 @@ func (fl *flow) gateway() {
 }
 
 func (fl *flow) dial(ctx context.Context, to netip.AddrPort) (*net.TCPConn, error) {
-	return fl.state.guard.dialTCP(ctx, to, fl.source)
+	began := time.Now()
+	conn, err := fl.state.guard.dialTCP(ctx, to, fl.source)
+	if err == nil {
+		fl.forward.count.waited.observe(time.Since(began))
+	}
+	return conn, err
 }
 
 // secureFTP begins the control connection of a client: with TLS, where the
@@ -135,7 +141,8 @@ func (fl *flow) ftpConfig(c *ftp.Config, server *net.TCPConn, backend netip.Addr
 // relayData gives a data connection to the engine.
 func (fl *flow) relayData(client net.Conn, server *net.TCPConn, done func()) {
 	conns, count := fl.server.conns, fl.forward.count
-	one := &stream{client: fl.addr()}
+	one := &stream{client: fl.addr(), network: "tcp"}
+	one.isFor(&fl.forward.gateway)
 	conns.add(one)
 	s := fl.server.pipe.Relay(client, server, pipe.Options{
 		Idle: fl.forward.Idle, Lifetime: fl.forward.Lifetime,
@@ -147,4 +154,5 @@ func (fl *flow) relayData(client net.Conn, server *net.TCPConn, done func()) {
 		},
 	})
 	one.cutWith(s.Cut)
+	one.movedBy(s)
 }

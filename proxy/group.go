@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/netip"
 	"slices"
@@ -86,6 +87,8 @@ type member struct {
 	total    atomic.Int64
 	failures atomic.Int64
 
+	steered atomic.Pointer[Steering] // never nil
+
 	mu      sync.Mutex // guards the fields below
 	streak  int        // failed connects in a row
 	ejected time.Time  // not before this moment again
@@ -105,6 +108,7 @@ func newGroup(config groupConfig, log *slog.Logger) *group {
 	g := &group{config: config, log: log.With(config.key, config.name)}
 	for _, to := range config.to {
 		m := &member{port: to.Port, scheme: to.Scheme}
+		m.steered.Store(&Steering{State: BackendActive, Weight: 1})
 		if to.PortEnd > to.Port {
 			m.port += config.offset
 		}
@@ -125,6 +129,7 @@ func (c groupConfig) equal(other groupConfig) bool {
 var (
 	errNoBackend = errors.New("no backend is left to try")
 	errDown      = errors.New("down, say its checks")
+	errSteered   = errors.New("taken out by the operator")
 	errFull      = errors.New("at max_conns")
 	errUnknown   = errors.New("name not resolved yet")
 )
@@ -165,6 +170,8 @@ func (g *group) pick(client acl.Addr, tried []*member) (*lease, error) {
 func (g *group) leaseOf(m *member) (*lease, error) {
 	addrs := m.addrs.Load()
 	switch {
+	case m.steered.Load().State != BackendActive:
+		return nil, errSteered
 	case m.isDown():
 		return nil, errDown
 	case addrs == nil:
@@ -185,18 +192,13 @@ func (g *group) order(client acl.Addr) []*member {
 	if n == 1 {
 		return g.members
 	}
-	first := 0
-	switch g.config.balance {
-	case BalanceRoundRobin:
-		first = int(g.next.Add(1)-1) % n
-	case BalanceHash:
+	if g.config.balance == BalanceHash {
 		return g.rendezvous(client)
-	case BalanceLeast:
-		first = int(g.next.Add(1)-1) % n // equals take turns
 	}
+	first := g.turn(n) // with BalanceLeast, equals take turns
 	order := append(slices.Clone(g.members[first:]), g.members[:first]...)
 	if g.config.balance == BalanceLeast {
-		slices.SortStableFunc(order, func(a, b *member) int { return int(a.open.Load() - b.open.Load()) })
+		slices.SortStableFunc(order, func(a, b *member) int { return cmp.Compare(a.open.Load()*b.weight(), b.open.Load()*a.weight()) })
 	}
 	return order
 }
@@ -204,19 +206,22 @@ func (g *group) order(client acl.Addr) []*member {
 // rendezvous orders the members by a hash of member and client, so that a
 // client keeps its backend, and finds the same next one when that is out.
 // IPv6 clients count by /64: that is one customer. The hash is the same after a
-// restart and on every front: sessions that a backend keeps depend on it.
+// restart and on every front: sessions that a backend keeps depend on it. The
+// heavier member has the more clients (weighted rendezvous: -w/ln u is the
+// greatest for each with a chance of w).
 func (g *group) rendezvous(client acl.Addr) []*member {
 	key := client.Netip()
 	if key.Is6() {
 		p, _ := key.Prefix(64)
 		key = p.Addr()
 	}
-	weights := make(map[*member]uint64, len(g.members))
+	scores := make(map[*member]float64, len(g.members))
 	for _, m := range g.members {
-		weights[m] = weigh(m.text, key)
+		u := (float64(weigh(m.text, key)>>11) + 0.5) / (1 << 53)
+		scores[m] = -float64(m.weight()) / math.Log(u)
 	}
 	return slices.SortedStableFunc(slices.Values(g.members), func(a, b *member) int {
-		return cmp.Compare(weights[b], weights[a])
+		return cmp.Compare(scores[b], scores[a])
 	})
 }
 

@@ -22,6 +22,13 @@ func (m *member) isDown() bool {
 	return m.checked
 }
 
+// isEjected tells that connects to m failed, and that it is spared at now.
+func (m *member) isEjected(now time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return now.Before(m.ejected)
+}
+
 // succeeded is told that a client's connection came about.
 func (m *member) succeeded() {
 	m.mu.Lock()
@@ -75,7 +82,7 @@ func (g *group) watch(ctx context.Context, m *member, dial dialFunc) {
 	defer ticker.Stop()
 	for {
 		addrs := m.addrs.Load()
-		if addrs != nil {
+		if addrs != nil && m.steered.Load().State != BackendDisabled {
 			err := g.checkOnce(ctx, m, netip.AddrPortFrom((*addrs)[0], m.port), dial)
 			if ctx.Err() != nil {
 				return

@@ -54,8 +54,8 @@ func (b *bites) bite(l message.Limit) { b[l].Add(1) }
 
 // LimitStats counts how often a limit bit.
 type LimitStats struct {
-	Name  string
-	Bites int64
+	Name  string `json:"name"`
+	Bites int64  `json:"bites"`
 }
 
 func (b *bites) stats() (all []LimitStats) {

@@ -16,8 +16,8 @@ import (
 
 // LogStats counts what one access log did.
 type LogStats struct {
-	To   string
-	Lost int64 // lines that could not be written
+	To   string `json:"to"`
+	Lost int64  `json:"lost"` // lines that could not be written
 }
 
 // A logSet is the access logs that are open. Server.mu guards it.

@@ -35,6 +35,7 @@ func (s *Server) Apply(cfg Config) error {
 	}
 	next.continueTallies(s.state.Load())
 	old := s.state.Swap(next)
+	s.steering.keep(next)
 	s.deny.reset()
 	if s.serving != nil {
 		next.start(s.serving, s.probeFrom, lookupSystem)
@@ -77,5 +78,5 @@ func (st *state) continueTallies(before *state) {
 
 // Cut ends all connections whose client matches, and tells how many.
 func (s *Server) Cut(match func(acl.Addr) bool) int {
-	return s.conns.cut(match) + s.web.cutQUIC(match)
+	return s.conns.cut(match) + s.web.overQUIC.cut(match)
 }

@@ -23,6 +23,7 @@ import (
 type Server struct {
 	log   *slog.Logger
 	state atomic.Pointer[state]
+	ids   atomic.Uint64 // of connections
 	conns *tracker
 	gate  *gate
 	pipe  *pipe.Engine
@@ -33,6 +34,8 @@ type Server struct {
 	deny  *denyLog
 
 	hashing hashing
+
+	steering steering
 
 	unreachable unreachable
 
@@ -76,7 +79,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.conns = newTracker()
+	s.conns = newTracker(&s.ids)
 	s.gate = &gate{limit: int64(st.maxConns), full: s.logFull(), listeners: map[*pipe.Listener]bool{}}
 	s.web = newWebEngine(s, st)
 	s.state.Store(st)

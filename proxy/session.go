@@ -92,7 +92,9 @@ func (one *session) start(socket func() (*datagram.Socket, error)) error {
 		u.open.Done()
 		return fmt.Errorf("backend %s: %w", one.lease.text, err)
 	}
-	one.stream = &stream{client: acl.AddrFrom(one.key.client.Addr())}
+	one.stream = &stream{client: acl.AddrFrom(one.key.client.Addr()), network: "udp", moved: one}
+	one.stream.isFor(&one.forward.gateway)
+	one.stream.backend.Store(one.lease.member)
 	one.stream.cutWith(conn.Close)
 	u.server.conns.add(one.stream)
 	if !u.enlist(one, conn) {
@@ -145,6 +147,9 @@ func (one *session) toBackend(packets []datagram.Packet) {
 	_, err := one.conn.Write(packets, datagram.Route{})
 	one.heed(err)
 }
+
+// Bytes implements mover.
+func (one *session) Bytes() (up, down int64) { return one.in.Load(), one.out.Load() }
 
 // heed ends the session where an ICMP error says that the backend cannot be
 // reached. The kernel tells it once, to the next read or write.

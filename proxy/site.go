@@ -22,7 +22,8 @@ import (
 // by which package exchange handles its requests.
 type visit struct {
 	*arrival
-	sites *webEngine
+	sites  *webEngine
+	stream *stream // nil: not known here
 }
 
 // A call is one request on its way: the note that Decide leaves for Done.
@@ -73,6 +74,9 @@ func (c *call) decide(st *state, r *message.Request) exchange.Decision {
 		c.site, _ = svc.sites.Find(r.Authority.Host)
 	}
 	c.note(r)
+	if c.site != nil {
+		c.visit.stream.isFor(&c.site.gateway)
+	}
 	if c.site == nil {
 		return c.refuse(r, 421, "no such site here")
 	}
@@ -245,6 +249,9 @@ func (v *visit) Done(r *message.Request, d exchange.Decision, res exchange.Resul
 		c.note(r)
 	}
 	c.verdict.Release()
+	if c.site != nil && res.Waited > 0 {
+		c.site.count.waited.observe(res.Waited)
+	}
 	if c.lease != nil {
 		c.lease.succeeded()
 		c.lease.done()

@@ -378,6 +378,7 @@ func (st *state) takeGroup(config groupConfig, s *Server) *group {
 		g = old.groups[id]
 	} else {
 		g = newGroup(config, s.log)
+		s.steering.restore(g)
 	}
 	st.groups[id] = g
 	return g

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"genkan/acl"
 	"genkan/proxy/certs"
@@ -14,52 +15,58 @@ import (
 
 // Stats is a snapshot of what a Server has done since New.
 type Stats struct {
-	Open     int // client connections that are open now
-	IPv4     FamilyStats
-	IPv6     FamilyStats
-	Services []ServiceStats // by kind, then name
-	Backends []BackendStats
-	Rules    []RuleStats  // by kind, then name, then as written; the default last
-	Pools    []pool.Stats // by name
-	Limits   []LimitStats
+	Open     int            `json:"open"` // client connections that are open now
+	IPv4     FamilyStats    `json:"ipv4"`
+	IPv6     FamilyStats    `json:"ipv6"`
+	Services []ServiceStats `json:"services"` // by kind, then name
+	Backends []BackendStats `json:"backends"`
+	Rules    []RuleStats    `json:"rules"` // by kind, then name, then as written; the default last
+	Pools    []pool.Stats   `json:"pools"` // by name
+	Limits   []LimitStats   `json:"limits"`
 	// Certificates are by name.
-	Certificates []certs.Status
-	Logs         []LogStats // by destination
+	Certificates []certs.Status `json:"certificates"`
+	Logs         []LogStats     `json:"logs"` // by destination
 }
 
 // FamilyStats counts client connections of one family.
 type FamilyStats struct {
-	Accepted int64
-	Denied   int64 // connections, sessions and requests that rules refused
-	Hostile  int64 // refused for a mapped source, or a PROXY header fault
+	Accepted int64 `json:"accepted"`
+	Denied   int64 `json:"denied"`  // connections, sessions and requests that rules refused
+	Hostile  int64 `json:"hostile"` // refused for a mapped source, or a PROXY header fault
 }
 
 // ServiceStats counts what one site or forward did. Unit: connections or UDP
 // sessions of a forward, requests of a site.
 type ServiceStats struct {
-	Kind     string // "site" or "forward"
-	Name     string
-	Allowed  int64
-	Denied   int64
-	Shadowed int64 // would have been denied
-	Failed   int64 // no backend could be reached
-	Up, Down int64 // bytes of forwards
+	Kind     string `json:"kind"` // "site" or "forward"
+	Name     string `json:"name"`
+	Allowed  int64  `json:"allowed"`
+	Denied   int64  `json:"denied"`
+	Shadowed int64  `json:"shadowed"` // would have been denied
+	Failed   int64  `json:"failed"`   // no backend could be reached
+	Up       int64  `json:"up"`       // bytes to the backend, of forwards
+	Down     int64  `json:"down"`     // bytes to the client, of forwards
+	// Waited is how long backends took: a site's to begin an answer, a
+	// forward's to take a TCP connection.
+	Waited Histogram `json:"waited"`
 }
 
 // BackendStats counts what one backend did.
 type BackendStats struct {
-	Kind, Name string // of the site or forward
-	Backend    string
-	Open       int64 // connections now
-	Total      int64 // connections ever
-	Failures   int64 // connects that failed
-	Down       bool  // by active checks
+	BackendID
+	Steering
+	Open     int64 `json:"open"`     // connections now
+	Total    int64 `json:"total"`    // connections ever
+	Failures int64 `json:"failures"` // connects that failed
+	Down     bool  `json:"down"`     // by active checks
+	Ejected  bool  `json:"ejected"`  // by connects that failed, for a moment
 }
 
 // RuleStats counts what one rule has decided. In shadow mode it is what the rule
 // would have done.
 type RuleStats struct {
-	Kind, Name string // of the site or forward
+	Kind string `json:"kind"` // of the site or forward
+	Name string `json:"name"`
 	acl.Tally
 }
 
@@ -77,6 +84,8 @@ type serviceKey struct{ kind, name string }
 
 type serviceCounters struct {
 	allowed, denied, shadowed, failed, up, down atomic.Int64
+
+	waited histogram
 }
 
 func newCounters() *counters { return &counters{services: map[serviceKey]*serviceCounters{}} }
@@ -106,7 +115,7 @@ func family(a acl.Addr) int {
 // Stats gives the present counters. Those of a site, forward or rule that a
 // reload took away are gone; equal rules go on.
 func (s *Server) Stats() Stats {
-	st := s.state.Load()
+	st, now := s.state.Load(), time.Now()
 	s.mu.Lock()
 	logs := s.logs.stats()
 	s.mu.Unlock()
@@ -125,6 +134,7 @@ func (s *Server) Stats() Stats {
 			Kind: kind, Name: name,
 			Allowed: c.allowed.Load(), Denied: c.denied.Load(), Shadowed: c.shadowed.Load(),
 			Failed: c.failed.Load(), Up: c.up.Load(), Down: c.down.Load(),
+			Waited: c.waited.snapshot(),
 		})
 		for _, t := range g.access.Tallies() {
 			stats.Rules = append(stats.Rules, RuleStats{kind, name, t})
@@ -153,8 +163,9 @@ func (s *Server) Stats() Stats {
 	for _, g := range st.sortedGroups() {
 		for _, m := range g.members {
 			stats.Backends = append(stats.Backends, BackendStats{
-				Kind: g.config.key, Name: g.config.name, Backend: m.text,
-				Open: m.open.Load(), Total: m.total.Load(), Failures: m.failures.Load(), Down: m.isDown(),
+				BackendID: g.id(m), Steering: *m.steered.Load(),
+				Open: m.open.Load(), Total: m.total.Load(), Failures: m.failures.Load(),
+				Down: m.isDown(), Ejected: m.isEjected(now),
 			})
 		}
 	}

@@ -128,7 +128,7 @@ func (fl *flow) speak() {
 		fl.fail(nil, err)
 		return
 	}
-	fl.lease = l
+	fl.has(l)
 	var greeting []byte
 	if slices.Contains(fl.forward.Announce, "xclient") {
 		if greeting, err = xclient.Announce(ctx, server, fl.client); err != nil {
@@ -148,6 +148,7 @@ func (fl *flow) speak() {
 	}
 	s := fl.server.pipe.Relay(client, server, pipe.Options{Head: head, Idle: fl.forward.Idle, Lifetime: fl.forward.Lifetime, Done: fl.done})
 	fl.stream.cutWith(s.Cut)
+	fl.stream.movedBy(s)
 }
 
 // ftpsPort is where FTP speaks TLS from the first byte.

@@ -41,6 +41,7 @@ type webEngine struct {
 
 	crowd    crowd
 	pressure *pressure.Gauge
+	overQUIC *tracker // its connections: they end by another way
 
 	mu   sync.Mutex // guards quic
 	quic map[*quicDoor]bool
@@ -49,7 +50,7 @@ type webEngine struct {
 func newWebEngine(s *Server, st *state) *webEngine {
 	t, l := st.timeouts, st.config.Limits
 	w := &webEngine{
-		server: s, sweeper: sweep.New(), quic: map[*quicDoor]bool{},
+		server: s, sweeper: sweep.New(), quic: map[*quicDoor]bool{}, overQUIC: newTracker(&s.ids),
 		crowd:    crowd{each: l.ClientConns, open: map[netip.Prefix]int{}},
 		pressure: pressure.New(uint64(l.Memory), s.log),
 	}
@@ -129,7 +130,7 @@ func (w *webEngine) take(a *arrival) {
 		a.refuse()
 		return
 	}
-	one := &stream{client: a.addr()}
+	one := &stream{client: a.addr(), network: "tcp"}
 	ended := func() {
 		leave()
 		a.server.conns.remove(one)
@@ -172,7 +173,7 @@ func (w *webEngine) serveOnLoop(a *arrival, one *stream, ended func()) bool {
 			return false
 		}
 	}
-	c := w.front.NewConn(conn, nil, a.source(), w.handler(a))
+	c := w.front.NewConn(conn, nil, a.source(), w.handler(a, one))
 	one.cutWith(c.Cut)
 	a.server.conns.add(one)
 	w.serving.Add(1)
@@ -189,9 +190,10 @@ func (a *arrival) source() message.Source {
 	}
 }
 
-func (w *webEngine) handler(a *arrival) *exchange.Handler {
+// handler is what an arrival's requests are handled by; one is nil where a connection has many arrivals.
+func (w *webEngine) handler(a *arrival, one *stream) *exchange.Handler {
 	return &exchange.Handler{
-		Policy: &visit{arrival: a, sites: w}, Underscores: a.state.config.Underscores,
+		Policy: &visit{arrival: a, sites: w, stream: one}, Underscores: a.state.config.Underscores,
 		Transport: w.transport, HTTP2: w.multiplex, Idle: a.state.timeouts.Idle,
 		Pressure: w.pressure, Bite: w.server.bites.bite,
 	}
@@ -206,7 +208,7 @@ type protocol interface {
 // serve finds out which version of HTTP the client speaks, and serves it. It
 // is true where the connection went to a loop, which calls ended.
 func (w *webEngine) serve(a *arrival, one *stream, ended func()) bool {
-	from, h := a.source(), w.handler(a)
+	from, h := a.source(), w.handler(a, one)
 	var p protocol
 	if a.svc.tlsConfig == nil {
 		p = w.front.NewConn(a.conn, nil, from, h)

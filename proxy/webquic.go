@@ -28,7 +28,7 @@ func (w *webEngine) serveQUIC(d *door) {
 		Accept: func(client, local netip.AddrPort, cs tls.ConnectionState) (message.Source, message.Handler, bool) {
 			return w.acceptQUIC(d, client, local, cs)
 		},
-		Enter: func(client netip.AddrPort) (func(), bool) { return w.enterQUIC(d, client) },
+		Enter: func(client netip.AddrPort, cut func()) (func(), bool) { return w.enterQUIC(d, client, cut) },
 		Idle:  t.KeepIdle, Handshake: t.Handshake, Lifetime: t.Lifetime,
 		BodyIdle: t.Body, BodyGrace: t.BodyGrace, WriteTimeout: t.Write,
 		MaxHead: l.HeaderBytes, MaxFields: l.HeaderFields, BodyRate: int64(l.BodyRate),
@@ -103,11 +103,11 @@ func (w *webEngine) acceptQUIC(d *door, client, local netip.AddrPort, cs tls.Con
 	}
 	from.ServerName, _ = serverName(cs.ServerName)
 	from.Proof = cs.VerifiedChains
-	return from, w.handler(a), true
+	return from, w.handler(a, nil), true
 }
 
 // enterQUIC gives a connection over HTTP/3 its place among all others.
-func (w *webEngine) enterQUIC(d *door, client netip.AddrPort) (leave func(), ok bool) {
+func (w *webEngine) enterQUIC(d *door, client netip.AddrPort, cut func()) (leave func(), ok bool) {
 	s := w.server
 	svc := s.state.Load().services[d.endpoint]
 	if svc == nil || w.pressure.Level() >= pressure.TakeNoOne {
@@ -124,7 +124,11 @@ func (w *webEngine) enterQUIC(d *door, client netip.AddrPort) (leave func(), ok 
 	}
 	s.stats.accepted[family(addr)].Add(1)
 	s.gate.enter()
+	one := &stream{client: addr, network: "quic"}
+	one.cutWith(cut)
+	w.overQUIC.add(one)
 	return func() {
+		w.overQUIC.remove(one)
 		out()
 		s.gate.leave()
 	}, true
@@ -172,12 +176,4 @@ func (w *webEngine) drainQUIC(ctx context.Context, grace time.Duration) {
 		})
 	}
 	all.Wait()
-}
-
-// cutQUIC ends the HTTP/3 connections whose client matches.
-func (w *webEngine) cutQUIC(match func(acl.Addr) bool) (n int) {
-	for _, q := range w.doors() {
-		n += q.front.Cut(func(ip netip.Addr) bool { return match(acl.AddrFrom(ip)) })
-	}
-	return n
 }

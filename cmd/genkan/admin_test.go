@@ -89,7 +89,7 @@ func TestAdmin(t *testing.T) {
 			t.Errorf("%s %s %s: %d %q, want %d %q", row.method, row.path, row.header, status, body, row.status, row.body)
 		}
 	}
-	if status, body := adminGet(t, "GET", d.admin, "/status"); status != 200 || !strings.Contains(body, `"Name":"a"`) {
+	if status, body := adminGet(t, "GET", d.admin, "/status"); status != 200 || !strings.Contains(body, `"name":"a"`) {
 		t.Errorf("/status: %d %s", status, body)
 	}
 

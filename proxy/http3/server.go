@@ -60,7 +60,7 @@ type Config struct {
 	Lifetime time.Duration
 	// Enter lets a connection in: leave is called when it has ended. Nil: all
 	// may come in.
-	Enter func(client netip.AddrPort) (leave func(), ok bool)
+	Enter func(client netip.AddrPort, cut func()) (leave func(), ok bool)
 	// Bite is told when a limit bites. Nil: nobody is.
 	Bite message.Bite
 	// MaxUnproven is how many handshakes a second are answered before the
@@ -111,14 +111,11 @@ type Server struct {
 	second   atomic.Int64 // the present one, for unproven
 	unproven atomic.Int64
 	serving  sync.WaitGroup // connections
-
-	mu    sync.Mutex // guards conns
-	conns map[*quic.Conn]struct{}
 }
 
 // NewServer returns a Server that does not serve yet.
 func NewServer(c Config) *Server {
-	s := &Server{config: c.withDefaults(), conns: map[*quic.Conn]struct{}{}}
+	s := &Server{config: c.withDefaults()}
 	s.http, s.late = s.newHTTP(), s.newHTTP()
 	return s
 }
@@ -180,16 +177,13 @@ func (s *Server) serveConn(c *quic.Conn) {
 		return
 	}
 	if s.config.Enter != nil {
-		leave, ok := s.config.Enter(addrPort(c.RemoteAddr()))
+		leave, ok := s.config.Enter(addrPort(c.RemoteAddr()), func() { c.CloseWithError(refused, "") })
 		if !ok {
 			c.CloseWithError(busy, "")
 			return
 		}
 		defer leave()
 	}
-	s.mu.Lock()
-	s.conns[c] = struct{}{}
-	s.mu.Unlock()
 	for _, part := range []*quichttp.Server{s.http, s.late} {
 		err := part.ServeQUICConn(c)
 		if !errors.Is(err, http.ErrServerClosed) || c.Context().Err() != nil {
@@ -197,9 +191,6 @@ func (s *Server) serveConn(c *quic.Conn) {
 		}
 	}
 	c.CloseWithError(refused, "") // where both drain; nothing otherwise: it has ended
-	s.mu.Lock()
-	delete(s.conns, c)
-	s.mu.Unlock()
 }
 
 // accept asks who the client is now. A mapped source on an IPv6 socket was
@@ -250,20 +241,6 @@ func (s *Server) Drain(ctx context.Context, grace time.Duration) {
 		s.late.Shutdown(ctx)
 	})
 	both.Wait()
-}
-
-// Cut ends the connections whose client matches, and reports how many.
-func (s *Server) Cut(match func(netip.Addr) bool) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	n := 0
-	for c := range s.conns {
-		if match(addrPort(c.RemoteAddr()).Addr().Unmap()) {
-			c.CloseWithError(refused, "")
-			n++
-		}
-	}
-	return n
 }
 
 // Close ends all connections now. Sockets are their owners' to close.

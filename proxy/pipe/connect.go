@@ -70,6 +70,9 @@ func (l *loop) connected(s *Stream) bool {
 	if !backend.is(writable) {
 		return false
 	}
+	if s.dial.Connected != nil {
+		s.dial.Connected(time.Since(s.dial.begun))
+	}
 	s.dial = nil
 	s.last = l.now
 	l.wheel.remove(s)

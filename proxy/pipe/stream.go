@@ -113,6 +113,10 @@ type Plan struct {
 	// Options replace the old ones.
 	Failed func(err error) Plan
 
+	// Connected, unless nil, is told how long the backend took to take the
+	// connection. It must not block.
+	Connected func(took time.Duration)
+
 	Options
 }
 

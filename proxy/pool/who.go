@@ -52,10 +52,10 @@ func (p *Pool) mapping(e *entry) Mapping {
 
 // Stats is how full a Pool is.
 type Stats struct {
-	Name   string
-	Size   int // addresses for clients
-	Mapped int // that have a client
-	Open   int // connections from them now
+	Name   string `json:"name"`
+	Size   int    `json:"size"`   // addresses for clients
+	Mapped int    `json:"mapped"` // that have a client
+	Open   int    `json:"open"`   // connections from them now
 }
 
 // Stats counts.
