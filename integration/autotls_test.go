@@ -62,6 +62,7 @@ prefix = "100.64.0.0/16"
 ca       = "https://[%[1]s]:14000/dir"
 ca_root  = %[2]q
 resolver = "%[1]s"
+profile  = "default"
 
 [site."www.example.jp"]
 listen = "tunnel:80"

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -111,7 +112,6 @@ key      = "KEY"
 // while the path loses two packets of a hundred, with TLS and without.
 func TestServersUnderLoss(t *testing.T) {
 	w := mustWorld(t)
-	nft := require.Program(t, "nft", "nftables")
 	cert, key := mustCert(t)
 	servers.StartApache(t, w.Lab, "Require ip 2001:db8:6::/64")
 	sshd := servers.StartSSH(t, w.Lab, 22)
@@ -126,12 +126,8 @@ func TestServersUnderLoss(t *testing.T) {
 	}
 	mail := filepath.Join(w.Dir, "mail.txt")
 	mustWrite(t, mail, strings.ReplaceAll(servers.Mail, "\n", "\r\n"))
-	rules := filepath.Join(w.Dir, "loss.nft")
-	mustWrite(t, rules, lossy)
 	w.front(t, strings.NewReplacer("CERT", cert, "KEY", key).Replace(lossyConfig))
-	if text, err := out(t, w.ISP, nft, "-f", rules); err != nil {
-		t.Fatalf("nft: %v\n%s", err, text)
-	}
+	w.losePackets(t)
 	at := "[" + lab.Front6.String() + "]"
 	curl := func(args ...string) []string {
 		return append([]string{"curl", "-sS", "--noproxy", "*", "--max-time", "25", "--insecure"}, args...)
@@ -168,8 +164,35 @@ func TestServersUnderLoss(t *testing.T) {
 	}
 	sendmail.WaitLog(t, "Received: from loss.example", "[100.64.")
 	sendmail.WaitLog(t, "Received: from losstls.example", "[100.64.")
-	counted, err := out(t, w.ISP, nft, "list", "table", "ip", "loss")
+	counted, err := out(t, w.ISP, "nft", "list", "table", "ip", "loss")
 	if err != nil || !regexp.MustCompile(`packets [1-9]`).MatchString(counted) {
 		t.Errorf("nothing was lost, the test proves nothing: %v\n%s", err, counted)
+	}
+	if os.Getenv("GENKAN_RELIABILITY") == "long" {
+		runUnderLoss(t)
+	}
+}
+
+// losePackets begins to lose packets on the router between relay and front.
+func (w *world) losePackets(t *testing.T) {
+	t.Helper()
+	nft := require.Program(t, "nft", "nftables")
+	rules := filepath.Join(w.Dir, "loss.nft")
+	mustWrite(t, rules, lossy)
+	if text, err := out(t, w.ISP, nft, "-f", rules); err != nil {
+		t.Fatalf("nft: %v\n%s", err, text)
+	}
+}
+
+// runUnderLoss runs the other tests of servers by the userspace datapath on a
+// lossy path: those that do not count answers to datagrams.
+func runUnderLoss(t *testing.T) {
+	t.Helper()
+	const tests = "^Test(Apache.*|ServersLearnTheClient|PoolKeepsClientsApart|SSH|Neighbours|Postscreen|MailIsNoOpenRelay|Sendmail|PostfixStrictlyIPv4|" +
+		"Xclient.*|.*TLS.*|ForwardsGetCertificates|FTP.*|Probes|Redis|Postgres|MariaDB)$"
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run", tests, "-test.timeout", "20m")
+	cmd.Env = append(os.Environ(), lossyRun+"=1", "GENKAN_RELIABILITY=", "GENKAN_LONG=")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("under loss: %v\n%s", err, text)
 	}
 }

@@ -79,6 +79,9 @@ func mustWorld(t *testing.T) *world {
 	t.Helper()
 	w := mustQuietWorld(t)
 	w.startRelay(t)
+	if isLossy() {
+		w.losePackets(t)
+	}
 	return w
 }
 
@@ -125,7 +128,13 @@ func (w *world) front(t *testing.T, config string) *lab.Daemon {
 }
 
 // tunnelConfig is [tunnel] of the front.
-var tunnelConfig = fmt.Sprintf("[tunnel]\nprefix = %q\nrelays = [%q]\n", lab.SixRD, lab.RelayV4)
+var tunnelConfig = fmt.Sprintf("[tunnel]\nprefix = %q\nrelays = [%q]\n%s", lab.SixRD, lab.RelayV4, map[bool]string{true: "datapath = \"userspace\"\n"}[isLossy()])
+
+// isLossy tells that all tests of this run have the userspace datapath and a
+// path that loses packets, as TestServersUnderLoss wants it.
+func isLossy() bool { return os.Getenv(lossyRun) != "" }
+
+const lossyRun = "GENKAN_TEST_LOSSY"
 
 func waitReady(t *testing.T, d *lab.Daemon) {
 	t.Helper()

@@ -65,11 +65,11 @@ type forwardFinder struct {
 
 // Certificate finds the certificate for the name that a client asks for; for
 // none, and for one that is not the forward's, the first: mail clients ask for
-// all kinds of names, and check what they get.
+// all kinds of names, lftp for addresses, and check what they get.
 func (f forwardFinder) Certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	name, err := serverName(hello.ServerName)
 	if err != nil {
-		return nil, err
+		name = ""
 	}
 	if len(f.first) > 0 && !f.covers(name) {
 		name = f.first[0]
