@@ -125,6 +125,7 @@ ca       = "https://[%[1]s]:14000/dir"
 ca_root  = %[2]q
 resolver = "%[1]s"
 email    = "hostmaster@example.jp"
+profile  = "default"
 `, lab.Client6, ca.own)
 	site := func(name string) string {
 		return fmt.Sprintf("\n[site.%q]\nlisten = [\"tunnel:80\", \"tunnel:443\", \"%[2]s:80\", \"%[2]s:443\"]\nto = \"%[3]s:80\"\naccess = [\"deny %[4]s\", \"deny %[5]s\", \"allow all\"]\n",
