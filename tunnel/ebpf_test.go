@@ -9,7 +9,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unsafe"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -32,10 +31,11 @@ func TestEBPFContents(t *testing.T) {
 					relay.Datapath = peer
 					p := tunneltest.NewPair(t, edge, relay)
 					if wire {
-						wireLike(t, p.EdgeNS, "up0")
-						wireLike(t, p.RelayNS, "up0")
-						wireLike(t, p.ISP, "edge0", "relay0")
-						wireLike(t, p.Client, "net0")
+						p.EdgeNS.LikeWire("up0")
+						p.RelayNS.LikeWire("up0")
+						p.ISP.LikeWire("edge0")
+						p.ISP.LikeWire("relay0")
+						p.Client.LikeWire("net0")
 					}
 					own := p.Edge.Address()
 					t.Log("in", tunneltest.Transfer(t, p.Client, p.EdgeNS, own, 10<<20))
@@ -96,47 +96,6 @@ func throughDevice(t *testing.T, ns *tunneltest.NS, name string) (n uint64) {
 		return err
 	})
 	return n
-}
-
-// wireLike makes a veth behave like a card without offloads: super-packets are
-// cut before they leave, and GRO merges what arrives.
-func wireLike(t *testing.T, ns *tunneltest.NS, names ...string) {
-	t.Helper()
-	ns.Must(func() error {
-		for _, name := range names {
-			link, err := netlink.LinkByName(name)
-			if err != nil {
-				return err
-			}
-			if err := netlink.LinkSetGSOMaxSegs(link, 1); err != nil {
-				return fmt.Errorf("gso_max_segs of %s: %w", name, err)
-			}
-			if err := ethtool(name, unix.ETHTOOL_SGRO, 1); err != nil {
-				return fmt.Errorf("GRO of %s: %w", name, err)
-			}
-		}
-		return nil
-	})
-}
-
-func ethtool(name string, cmd, value uint32) error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	data := [2]uint32{cmd, value}
-	var req struct {
-		name [unix.IFNAMSIZ]byte
-		data unsafe.Pointer
-		_    [16]byte
-	}
-	copy(req.name[:], name)
-	req.data = unsafe.Pointer(&data)
-	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&req))); errno != 0 {
-		return errno
-	}
-	return nil
 }
 
 // TestEBPFRefuses: asked for by name, it says what is missing.
