@@ -38,7 +38,7 @@ type soak struct {
 // gets a whole answer gets his own, whoever does not can tell, and nothing is
 // sent twice that must not be.
 func TestSoak(t *testing.T) {
-	requests := 6_000
+	requests := 4_000
 	if os.Getenv("GENKAN_RELIABILITY") == "long" {
 		requests = 1_000_000
 	}

@@ -224,11 +224,11 @@ func TestSplice(t *testing.T) {
 	results := make(chan result, 2)
 	loop.Post(func() {
 		loop.Go(func() {
-			sent, err := dst.SpliceFrom(src, n)
+			sent, err := dst.SpliceFrom(src, n, func() {})
 			rest := make([]byte, 5)
 			io.ReadFull(src, rest)
 			results <- result{sent, err, string(rest)}
-			sent, err = dst.SpliceFrom(src, 1)
+			sent, err = dst.SpliceFrom(src, 1, func() {})
 			results <- result{sent, err, ""}
 			src.Close()
 			dst.Close()

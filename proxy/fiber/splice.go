@@ -54,8 +54,8 @@ func (l *Loop) putPipe(p kernelPipe, empty bool) {
 // SpliceFrom moves n bytes from src, a connection of the same loop, without
 // their passing through the program, and returns how many it has sent. The end
 // of src before that is io.ErrUnexpectedEOF; ErrNoPipe means that nothing was
-// moved.
-func (c *Conn) SpliceFrom(src *Conn, n int64) (sent int64, err error) {
+// moved. progress is called whenever some bytes were sent.
+func (c *Conn) SpliceFrom(src *Conn, n int64, progress func()) (sent int64, err error) {
 	p, err := c.loop.takePipe()
 	if err != nil {
 		return 0, ErrNoPipe
@@ -68,7 +68,7 @@ func (c *Conn) SpliceFrom(src *Conn, n int64) (sent int64, err error) {
 			}
 		}
 		var moved int64
-		moved, err = c.drainPipe(p, held)
+		moved, err = c.drainPipe(p, held, progress)
 		sent += moved
 		held -= moved
 	}
@@ -110,7 +110,7 @@ func (c *Conn) fillPipe(p kernelPipe, n int64) (int64, error) {
 }
 
 // drainPipe moves n bytes out of the pipe.
-func (c *Conn) drainPipe(p kernelPipe, n int64) (sent int64, err error) {
+func (c *Conn) drainPipe(p kernelPipe, n int64, progress func()) (sent int64, err error) {
 	for sent < n {
 		if c.lateWrite.Load() {
 			return sent, os.ErrDeadlineExceeded
@@ -123,6 +123,8 @@ func (c *Conn) drainPipe(p kernelPipe, n int64) (sent int64, err error) {
 			}
 		case errno != 0:
 			return sent, os.NewSyscallError("splice", errno)
+		default:
+			progress()
 		}
 		sent += got
 	}

@@ -169,10 +169,13 @@ func (b *body) wait(read func() (int, error)) (int, error) {
 }
 
 // spliceMin is the content from which the kernel moves the bytes better than
-// we do; spliceStep is how much it may move before deadlines are set anew.
+// we do; spliceStep is how much it may move before deadlines are set anew: a
+// slow client has all of that time for it. On an event loop they are set anew
+// with each move, and loopStep is when the pace of reading is looked at.
 const (
 	spliceMin  = 64 << 10
-	spliceStep = 256 << 10
+	spliceStep = 64 << 10
+	loopStep   = 1 << 20
 )
 
 // canSplice reports whether the rest of the body may go from socket to
@@ -192,11 +195,11 @@ func (b *body) canSplice(dst net.Conn) bool {
 }
 
 // spliceTo moves one step of the body to dst, whose write deadline is the
-// caller's. The returned error is of either connection.
-func (b *body) spliceTo(dst net.Conn) (int64, error) {
+// caller's: progress puts it off. The returned error is of either connection.
+func (b *body) spliceTo(dst net.Conn, progress func()) (int64, error) {
 	b.w.release()
 	n, err := b.wait(func() (int, error) {
-		n, err := b.splice(dst, min(b.left, spliceStep))
+		n, err := b.splice(dst, progress)
 		return int(n), err
 	})
 	b.got += int64(n)
@@ -210,15 +213,15 @@ func (b *body) spliceTo(dst net.Conn) (int64, error) {
 	return int64(n), err
 }
 
-func (b *body) splice(dst net.Conn, n int64) (int64, error) {
+func (b *body) splice(dst net.Conn, progress func()) (int64, error) {
 	if dst, ok := dst.(*fiber.Conn); ok {
-		moved, err := dst.SpliceFrom(b.w.conn.(*fiber.Conn), n)
+		moved, err := dst.SpliceFrom(b.w.conn.(*fiber.Conn), min(b.left, loopStep), progress)
 		if err == io.ErrUnexpectedEOF {
 			err = errCut
 		}
 		return moved, err
 	}
-	from := io.LimitedReader{R: b.w.conn, N: n}
+	from := io.LimitedReader{R: b.w.conn, N: min(b.left, spliceStep)}
 	moved, err := dst.(*net.TCPConn).ReadFrom(&from)
 	if err == nil && from.N > 0 {
 		err = errCut

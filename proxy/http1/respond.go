@@ -108,9 +108,16 @@ func (c *Conn) sendPlain(b message.Body) (sent int64, err error) {
 // spliceFrom lets the kernel move the content where it can.
 func (c *Conn) spliceFrom(b message.Body) (sent int64, err error) {
 	from, ok := b.(*body)
-	for ok && from.canSplice(c.conn) {
+	if !ok || !from.canSplice(c.conn) {
+		return 0, nil
+	}
+	progress := func() {
 		c.guard.Write(c.s.config.WriteTimeout)
-		n, err := from.spliceTo(c.conn)
+		from.w.guard.Read(from.pace.idle)
+	}
+	for from.canSplice(c.conn) {
+		c.guard.Write(c.s.config.WriteTimeout)
+		n, err := from.spliceTo(c.conn, progress)
 		c.guard.Write(0)
 		sent += n
 		if err == fiber.ErrNoPipe {

@@ -100,7 +100,7 @@ func (s *sender) splice(c *backendConn, r *message.Request) error {
 	for ok && b.canSplice(c.conn) {
 		c.progress()
 		c.guard.Write(c.t.config.WriteTimeout)
-		_, err := b.spliceTo(c.conn)
+		_, err := b.spliceTo(c.conn, c.progress)
 		c.guard.Write(0)
 		if err != nil {
 			return b.blame(err)
