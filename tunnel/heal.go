@@ -153,7 +153,11 @@ func (t *Tunnel) broken() error {
 	defer t.mu.Unlock()
 	return t.ns.do(func() error {
 		if now, err := t.site.cfg.find(); err == nil && !now.same(t.site.place) {
-			return fmt.Errorf("IPv4 address %s by %s, was %s by %s", now.Local, now.Uplink, t.site.place.Local, t.site.place.Uplink)
+			was := t.site.place
+			if now.Local == was.Local && now.Uplink == was.Uplink {
+				return fmt.Errorf("the uplink %s is another one, or has another MTU (%d, was %d) or network", now.Uplink, now.UplinkMTU, was.UplinkMTU)
+			}
+			return fmt.Errorf("IPv4 address %s by %s, was %s by %s", now.Local, now.Uplink, was.Local, was.Uplink)
 		} // else no IPv4 for now: what stands may stand
 		for i := range t.state.Steps {
 			st := &t.state.Steps[i]

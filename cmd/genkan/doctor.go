@@ -48,7 +48,13 @@ type patient struct {
 	plan    *config.Plan
 	running *runState     // nil: no "genkan run" answers
 	tunnel  *tunnelStatus // nil: no tunnel stands
+
+	domain   tunnel.Config // [tunnel] with what DHCP gives
+	leaseErr error         // why DHCP gives nothing
 }
+
+// tunnelConfig is [tunnel], with relays also where DHCP gives them.
+func (p *patient) tunnelConfig() tunnel.Config { return p.domain }
 
 // A checkup looks at one thing. Each has its own deadline within ctx.
 type checkup func(ctx context.Context, p *patient) []diagnosis
@@ -105,15 +111,20 @@ func newPatient(ctx context.Context, plan *config.Plan, socket string) *patient 
 			p.tunnel = &t
 		}
 	}
+	if plan.Tunnel != nil {
+		within, cancel := context.WithTimeout(ctx, checkupPatience)
+		defer cancel()
+		p.domain, p.leaseErr = tunnel.Leased(within, *plan.Tunnel)
+	}
 	return p
 }
 
 // examine makes all checkups that the plan calls for, in the order in which one fault causes the next.
 func examine(ctx context.Context, p *patient) []diagnosis {
 	var all []diagnosis
-	checkups := []checkup{checkClock, checkListeners, checkBackends, checkRelaying, checkNames, checkCertificates}
+	checkups := []checkup{checkClock, checkListeners, checkBackends, checkRelaying, checkNames, checkACME, checkCertificates}
 	if p.plan.Tunnel != nil && p.plan.Tunnel.Role != tunnel.RoleRelay {
-		checkups = append([]checkup{checkKernel, checkUplink, checkFirewall, checkRelay, checkAddress, checkRoute, checkSending}, checkups...)
+		checkups = append([]checkup{checkKernel, checkUplink, checkFirewall, checkRelay, checkSysctls, checkAddress, checkRoute, checkSending}, checkups...)
 	}
 	for _, c := range checkups {
 		within, cancel := context.WithTimeout(ctx, checkupPatience)

@@ -4,12 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
-	"slices"
-	"strconv"
-	"strings"
 	"syscall"
 
 	"github.com/vishvananda/netlink"
@@ -45,7 +41,12 @@ func cause(err error) error {
 
 // checkUplink looks at the IPv4 route to the relay: 6rd is only as good as that.
 func checkUplink(_ context.Context, p *patient) []diagnosis {
-	relay := otherEnd(*p.plan.Tunnel)
+	cfg := p.tunnelConfig()
+	if p.leaseErr != nil {
+		return []diagnosis{found("dhcp", bad, "%v", p.leaseErr).
+			because("Without the 6rd domain there is no tunnel.", "ask the provider for its 6rd prefix and relay, and write [tunnel] prefix and relays in the place of dhcp")}
+	}
+	relay := otherEnd(cfg)
 	routes, err := netlink.RouteGet(relay.AsSlice())
 	if err != nil || len(routes) == 0 {
 		return []diagnosis{found("uplink", bad, "there is no IPv4 route to the relay %s: %v", relay, err).
@@ -53,7 +54,7 @@ func checkUplink(_ context.Context, p *patient) []diagnosis {
 	}
 	link, err := netlink.LinkByIndex(routes[0].LinkIndex)
 	if err != nil {
-		return []diagnosis{found("uplink", warn, "the link of the route to %s cannot be read: %v", relay, err)}
+		return []diagnosis{found("uplink", warn, "the link of the route to %s cannot be read: %v", relay, err).because("Its MTU cannot be judged.", "ip route get "+relay.String())}
 	}
 	mtu := 1280
 	if p.tunnel != nil {
@@ -65,7 +66,7 @@ func checkUplink(_ context.Context, p *patient) []diagnosis {
 	case link.Attrs().MTU < mtu+20:
 		return []diagnosis{found("uplink", warn, "%s has MTU %d, and a full packet of the tunnel needs %d", link.Attrs().Name, link.Attrs().MTU, mtu+20).
 			because("Large packets are fragmented on the way, and some networks drop fragments.", fmt.Sprintf("ip link set %s mtu %d", link.Attrs().Name, mtu+20))}
-	case local.IsPrivate() && p.plan.Tunnel.IPv4MaskLen == 0 && p.plan.Tunnel.Kind != tunnel.Kind6in4:
+	case local.IsPrivate() && cfg.IPv4MaskLen == 0 && cfg.Kind != tunnel.Kind6in4:
 		return []diagnosis{found("uplink", warn, "our address towards the relay is %s, a private one", local).
 			because("The IPv6 address is made of the IPv4 address; behind NAT, answers go to somebody else.", "use the public address on this host, or ask the provider for ipv4_mask_len")}
 	}
@@ -74,7 +75,7 @@ func checkUplink(_ context.Context, p *patient) []diagnosis {
 
 // otherEnd is the address that our outer packets go to.
 func otherEnd(cfg tunnel.Config) netip.Addr {
-	if cfg.Kind == tunnel.Kind6in4 {
+	if cfg.Kind == tunnel.Kind6in4 || len(cfg.Relays) == 0 {
 		return cfg.Remote
 	}
 	return cfg.Relays[0]
@@ -82,25 +83,30 @@ func otherEnd(cfg tunnel.Config) netip.Addr {
 
 // checkRelay sends packets to ourselves through each relay (RFC 5969 §8).
 func checkRelay(ctx context.Context, p *patient) []diagnosis {
-	if p.plan.Tunnel.Kind == tunnel.Kind6in4 {
-		return nil
+	cfg := p.tunnelConfig()
+	if _, _, way := towards(otherEnd(cfg)); cfg.Kind == tunnel.Kind6in4 || p.leaseErr != nil || !way {
+		return nil // checkUplink has told
 	}
-	results, err := tunnel.Probe(ctx, *p.plan.Tunnel)
-	if err != nil {
-		return []diagnosis{found("relay", warn, "it cannot be asked: %v", err).because("", "run genkan doctor as root")}
+	results, err := tunnel.Probe(ctx, cfg)
+	switch {
+	case errors.Is(err, syscall.EPERM) && os.Geteuid() == 0:
+		return []diagnosis{found("relay", bad, "a packet to the relay %s is refused on its way out: %v", otherEnd(cfg), syscall.EPERM).
+			because("A firewall of this host drops protocol 41: no IPv6 packet leaves. A container needs CAP_NET_RAW, too.", fmt.Sprintf("iptables -I OUTPUT -p 41 -d %s -j ACCEPT", otherEnd(cfg)))}
+	case err != nil:
+		return []diagnosis{found("relay", warn, "it cannot be asked: %v", err).because("Whether protocol 41 passes both ways cannot be seen.", "run genkan doctor as root")}
 	}
 	var all []diagnosis
 	for _, r := range results {
 		if r.MTU == 0 {
 			all = append(all, found("relay", bad, "%s sends nothing back of what we send to ourselves through it", r.Relay).
-				because("Protocol 41 does not pass, or this is not the provider's relay: no IPv6 at all.",
-					fmt.Sprintf("iptables -I INPUT -p 41 -s %s -j ACCEPT (ufw: ufw allow proto ipv6 from %s); then ask the provider whether protocol 41 is filtered, and for the relay's address", r.Relay, r.Relay)))
+				because("Protocol 41 does not pass on the way, or this is not the provider's relay: no IPv6 at all. This host's own rules are judged above.",
+					fmt.Sprintf("ask the provider, or whoever runs the firewall between: is IPv4 protocol 41 let through between us and %s, both ways, and is that his 6rd relay?", r.Relay)))
 			continue
 		}
 		all = append(all, found("relay", fine, "%s sends our packets back in %v, up to %d bytes", r.Relay, r.RTT.Round(100_000), r.MTU))
 		if p.tunnel != nil && r.MTU < p.tunnel.MTU {
 			all = append(all, found("mtu", bad, "packets of %d bytes pass through %s, and the tunnel's MTU is %d", r.MTU, r.Relay, p.tunnel.MTU).
-				because("Pages begin to load and hang.", fmt.Sprintf("[tunnel] mtu = %d", max(1280, r.MTU))))
+				because("The path is narrower, and nothing says so to the senders (ICMP is filtered on the way): pages begin to load and hang. Then genkan reload.", fmt.Sprintf("[tunnel] mtu = %d", max(1280, r.MTU))))
 		}
 	}
 	return all
@@ -113,111 +119,50 @@ func checkAddress(_ context.Context, p *patient) []diagnosis {
 	}
 	link, err := netlink.LinkByName(p.tunnel.Interface)
 	if err != nil {
-		return []diagnosis{found("address", bad, "the interface %s is gone: %v", p.tunnel.Interface, err).because("", "genkan makes it again within seconds; see its log")}
+		return []diagnosis{found("address", bad, "the interface %s is gone: %v", p.tunnel.Interface, err).because("No IPv6 packet comes in or out. A Genkan that runs makes it again within seconds.", "journalctl -u genkan -n 50, which says what keeps it from that")}
 	}
 	addrs, err := netlink.AddrList(link, netlink.FAMILY_V6)
 	if err != nil {
-		return []diagnosis{found("address", warn, "the addresses of %s cannot be read: %v", p.tunnel.Interface, err)}
+		return []diagnosis{found("address", warn, "the addresses of %s cannot be read: %v", p.tunnel.Interface, err).because("Whether ours is there cannot be seen.", "ip -6 addr show dev "+p.tunnel.Interface)}
 	}
+	return []diagnosis{p.addressAmong(addrs)}
+}
+
+// addressAmong judges the addresses of the tunnel's interface.
+func (p *patient) addressAmong(addrs []netlink.Addr) diagnosis {
 	for _, a := range addrs {
 		if ip, _ := netip.AddrFromSlice(a.IP); ip != p.tunnel.Address {
 			continue
 		}
+		again := fmt.Sprintf("ip -6 addr del %[1]s dev %[2]s; ip -6 addr add %[1]s dev %[2]s nodad", a.IPNet, p.tunnel.Interface)
 		switch {
 		case a.Flags&unix.IFA_F_DADFAILED != 0:
-			return []diagnosis{found("address", bad, "%s on %s is a duplicate: another host has it", p.tunnel.Address, p.tunnel.Interface).
-				because("The kernel refuses to use it.", "find the other host with the IPv4 address "+p.tunnel.Local.String())}
+			return found("address", bad, "%s on %s is a duplicate (dadfailed): another host has it", p.tunnel.Address, p.tunnel.Interface).
+				because("The kernel refuses to use it. Find the other host first: it has, or claims, the IPv4 address "+p.tunnel.Local.String()+".", again)
 		case a.Flags&unix.IFA_F_TENTATIVE != 0:
-			return []diagnosis{found("address", warn, "%s on %s is still tentative", p.tunnel.Address, p.tunnel.Interface)}
+			return found("address", warn, "%s on %s is still tentative: the kernel asks whether another host has it", p.tunnel.Address, p.tunnel.Interface).
+				because("Until that is over, nothing uses it.", "wait two seconds and ask again; if it stays, "+again)
 		}
-		return []diagnosis{found("address", fine, "%s is on %s", p.tunnel.Address, p.tunnel.Interface)}
+		return found("address", fine, "%s is on %s", p.tunnel.Address, p.tunnel.Interface)
 	}
-	return []diagnosis{found("address", bad, "%s is not on %s", p.tunnel.Address, p.tunnel.Interface).
-		because("Nothing that is sent to us arrives.", fmt.Sprintf("ip -6 addr add %s/128 dev %s", p.tunnel.Address, p.tunnel.Interface))}
-}
-
-// somewhere is an address of the IPv6 Internet, for questions about routes (RFC 3849: nobody has it).
-var somewhere = netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 15: 1})
-
-// checkRoute asks the kernel which way it would take: a route that is there is not yet a route that is used.
-func checkRoute(_ context.Context, p *patient) []diagnosis {
-	if p.tunnel == nil {
-		return nil
-	}
-	fix := fmt.Sprintf("ip -6 route add default dev %s", p.tunnel.Interface)
-	routes, err := netlink.RouteGet(somewhere.AsSlice())
-	if err != nil || len(routes) == 0 {
-		return []diagnosis{found("route", bad, "the kernel knows no way to the IPv6 Internet: %v", err).
-			because("Clients' packets arrive, and no answer leaves.", fix)}
-	}
-	link, err := netlink.LinkByIndex(routes[0].LinkIndex)
-	switch {
-	case err != nil:
-		return []diagnosis{found("route", warn, "the link of the default route cannot be read: %v", err)}
-	case link.Attrs().Name != p.tunnel.Interface:
-		return []diagnosis{found("route", bad, "IPv6 leaves by %s, not by %s", link.Attrs().Name, p.tunnel.Interface).
-			because("Answers go out with our 6rd address by a network that does not know it, and are dropped there.", "ip -6 route del default dev "+link.Attrs().Name+", or start Genkan with --replace")}
-	}
-	return []diagnosis{found("route", fine, "IPv6 leaves by %s", p.tunnel.Interface)}
-}
-
-// checkSending sends one packet to an address that nobody has: a firewall on the way out says no to the sender itself.
-func checkSending(ctx context.Context, p *patient) []diagnosis {
-	if p.tunnel == nil {
-		return nil
-	}
-	c, err := (&net.Dialer{}).DialContext(ctx, "udp6", net.JoinHostPort(somewhere.String(), "9"))
-	if err == nil {
-		_, err = c.Write([]byte("genkan doctor"))
-		c.Close()
-	}
-	switch {
-	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EACCES):
-		return []diagnosis{found("sending", bad, "an IPv6 packet of ours is refused: %v", err).
-			because("A firewall of this host drops IPv6 on its way out.", "ip6tables -I OUTPUT -j ACCEPT; with ufw: IPV6=yes in /etc/default/ufw, then ufw reload")}
-	case err != nil:
-		return []diagnosis{found("sending", bad, "an IPv6 packet cannot be sent: %v", err)}
-	}
-	return []diagnosis{found("sending", fine, "an IPv6 packet leaves")}
+	return found("address", bad, "%s is not on %s", p.tunnel.Address, p.tunnel.Interface).
+		because("Nothing that is sent to us arrives.", fmt.Sprintf("ip -6 addr add %s/128 dev %s", p.tunnel.Address, p.tunnel.Interface))
 }
 
 // checkClock asks the kernel whether its clock is disciplined: certificates and bans have dates.
 func checkClock(context.Context, *patient) []diagnosis {
 	var t unix.Timex
-	if _, err := unix.Adjtimex(&t); err != nil {
-		return []diagnosis{found("clock", warn, "it cannot be asked: %v", err)}
-	}
-	if t.Status&unix.STA_UNSYNC != 0 {
-		return []diagnosis{found("clock", warn, "nothing keeps it right").
-			because("Certificates are refused and bans end at the wrong time once it drifts.", "systemctl enable --now systemd-timesyncd")}
-	}
-	return []diagnosis{found("clock", fine, "it is kept right")}
+	_, err := unix.Adjtimex(&t)
+	return []diagnosis{clock(t, err)}
 }
 
-// wantedPorts are the TCP ports that clients of the tunnel come to, as text.
-func (p *patient) wantedPorts() []string {
-	var ports []string
-	for _, l := range p.plan.Listens() {
-		if l.Network == "tcp" && !slices.Contains(ports, strconv.Itoa(int(l.Port))) && !l.Addr.Is4() {
-			ports = append(ports, strconv.Itoa(int(l.Port)))
-		}
+func clock(t unix.Timex, err error) diagnosis {
+	switch {
+	case err != nil:
+		return found("clock", warn, "it cannot be asked: %v", err).because("Certificates and bans have dates.", "timedatectl")
+	case t.Status&unix.STA_UNSYNC != 0:
+		return found("clock", warn, "nothing keeps it right (the kernel says: unsynchronised)").
+			because("Once it drifts, certificates are refused, bans end at the wrong time, and DNS updates fail.", "systemctl enable --now systemd-timesyncd")
 	}
-	return ports
-}
-
-// ufwWithoutIPv6 reports whether ufw is on and has not been told of IPv6: it then drops all of it.
-func ufwWithoutIPv6() bool {
-	on, err := os.ReadFile("/etc/ufw/ufw.conf")
-	defaults, err2 := os.ReadFile("/etc/default/ufw")
-	return err == nil && err2 == nil && setting(on, "ENABLED") == "yes" && setting(defaults, "IPV6") == "no"
-}
-
-// setting reads KEY=value of a shell file.
-func setting(text []byte, key string) string {
-	for _, line := range strings.Split(string(text), "\n") {
-		if value, ok := strings.CutPrefix(strings.TrimSpace(line), key+"="); ok {
-			return strings.ToLower(strings.Trim(value, `"'`))
-		}
-	}
-	return ""
+	return found("clock", fine, "it is kept right")
 }

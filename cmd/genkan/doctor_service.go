@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -21,26 +21,45 @@ func checkListeners(_ context.Context, p *patient) []diagnosis {
 	}
 	var all []diagnosis
 	for _, l := range p.plan.Listens() {
-		if l.Network != "tcp" || l.Tunnel {
+		if !taken(p.spot(l), l.Network) {
 			continue
 		}
-		addr := netip.AddrPortFrom(netip.IPv6Unspecified(), l.Port)
-		if l.Addr.IsValid() {
-			addr = netip.AddrPortFrom(l.Addr.Netip(), l.Port)
-		}
-		one, err := net.Listen("tcp", addr.String())
-		switch {
-		case err == nil:
-			one.Close()
-		case errors.Is(err, syscall.EADDRINUSE):
-			all = append(all, found("ports", bad, "another program listens on %s", l).
-				because("Genkan cannot start beside it.", fmt.Sprintf("ss -ltnp 'sport = :%d' names it; stop it, or let it listen on 127.0.0.1 and put Genkan before it", l.Port)))
-		}
+		all = append(all, found("ports", bad, "another program listens on %s", l).
+			because("Genkan cannot start beside it.", fmt.Sprintf("ss -lnp 'sport = :%d' names it; stop it, or let it listen on 127.0.0.1 and put Genkan before it", l.Port)))
 	}
 	if len(all) == 0 {
-		all = append(all, found("ports", warn, "Genkan does not run; no other program has its ports").because("", "systemctl start genkan"))
+		all = append(all, found("ports", warn, "Genkan does not run; no other program has its ports").because("Nobody serves.", "systemctl start genkan"))
 	}
 	return all
+}
+
+// spot is where a listener binds. That of the tunnel stands for any IPv6 address of ours while there is no tunnel: who
+// has [::] has it, too.
+func (p *patient) spot(l proxy.Listen) netip.AddrPort {
+	switch {
+	case l.Tunnel && p.tunnel != nil:
+		return netip.AddrPortFrom(p.tunnel.Address, l.Port)
+	case l.Tunnel:
+		return netip.AddrPortFrom(netip.IPv6Loopback(), l.Port)
+	case l.Addr.IsValid():
+		return netip.AddrPortFrom(l.Addr.Netip(), l.Port)
+	}
+	return netip.AddrPortFrom(netip.IPv6Unspecified(), l.Port)
+}
+
+// taken reports whether somebody has the address and port.
+func taken(at netip.AddrPort, network string) bool {
+	var closer io.Closer
+	var err error
+	if network == "udp" {
+		closer, err = net.ListenPacket("udp", at.String())
+	} else {
+		closer, err = net.Listen("tcp", at.String())
+	}
+	if err == nil {
+		closer.Close()
+	}
+	return errors.Is(err, syscall.EADDRINUSE)
 }
 
 // checkBackends connects to each server behind.
@@ -77,48 +96,4 @@ func dial4(ctx context.Context, b proxy.Backend) (net.Conn, error) {
 		return nil, err
 	}
 	return c, c.SetDeadline(time.Now().Add(backendPatience))
-}
-
-// checkNames compares what DNS says of each site with where it is served.
-func checkNames(ctx context.Context, p *patient) []diagnosis {
-	if p.tunnel == nil {
-		return nil
-	}
-	var all []diagnosis
-	for _, s := range p.plan.Proxy.Sites {
-		if !slices.ContainsFunc(s.Listen, func(l proxy.Listen) bool { return l.Tunnel }) {
-			continue
-		}
-		for _, host := range s.Hosts {
-			if host == "default" || strings.HasPrefix(host, "*") || !strings.Contains(host, ".") {
-				continue
-			}
-			all = append(all, p.name(ctx, host))
-			if len(all) == mostNames {
-				return append(all, found("dns", warn, "more than %d names; the others were not looked up", mostNames))
-			}
-		}
-	}
-	return all
-}
-
-// mostNames bounds the questions to DNS.
-const mostNames = 50
-
-func (p *patient) name(ctx context.Context, host string) diagnosis {
-	fix := fmt.Sprintf("%s. IN AAAA %s", host, p.tunnel.Address)
-	ctx, cancel := context.WithTimeout(ctx, backendPatience)
-	defer cancel()
-	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip6", host)
-	var gone *net.DNSError
-	switch {
-	case errors.As(err, &gone) && gone.IsNotFound, err == nil && len(addrs) == 0:
-		return found("dns", warn, "%s has no AAAA record", host).because("IPv6 clients do not find it.", fix)
-	case err != nil:
-		return found("dns", warn, "%s cannot be looked up: %v", host, err)
-	case !slices.Contains(addrs, p.tunnel.Address):
-		return found("dns", bad, "%s has the AAAA record %s, and we are %s", host, addrs[0], p.tunnel.Address).
-			because("IPv6 clients, and certificate authorities, go elsewhere.", fix)
-	}
-	return found("dns", fine, "%s points here", host)
 }

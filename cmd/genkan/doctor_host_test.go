@@ -1,0 +1,55 @@
+package main
+
+import (
+	"net"
+	"net/netip"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"genkan/tunnel"
+)
+
+// What no test can provoke on a machine is judged by what the kernel would say.
+func TestDoctorJudgesAddress(t *testing.T) {
+	own := netip.MustParseAddr("2001:e41:cb00:7105::1")
+	p := &patient{tunnel: &tunnelStatus{Status: tunnel.Status{Interface: "tun6rd", Address: own, Local: netip.MustParseAddr("203.0.113.5")}}}
+	addr := func(ip netip.Addr, flags int) netlink.Addr {
+		return netlink.Addr{IPNet: &net.IPNet{IP: ip.AsSlice(), Mask: net.CIDRMask(128, 128)}, Flags: flags}
+	}
+	other := addr(own.Next(), unix.IFA_F_DADFAILED)
+	for _, row := range []struct {
+		addrs []netlink.Addr
+		want  diagnosis
+	}{
+		{[]netlink.Addr{other, addr(own, unix.IFA_F_PERMANENT)}, diagnosis{"address", "ok", "2001:e41:cb00:7105::1 is on tun6rd", "", ""}},
+		{[]netlink.Addr{addr(own, unix.IFA_F_DADFAILED|unix.IFA_F_TENTATIVE)}, diagnosis{"address", "bad", "2001:e41:cb00:7105::1 on tun6rd is a duplicate (dadfailed): another host has it",
+			"The kernel refuses to use it. Find the other host first: it has, or claims, the IPv4 address 203.0.113.5.",
+			"ip -6 addr del 2001:e41:cb00:7105::1/128 dev tun6rd; ip -6 addr add 2001:e41:cb00:7105::1/128 dev tun6rd nodad"}},
+		{[]netlink.Addr{addr(own, unix.IFA_F_TENTATIVE)}, diagnosis{"address", "warn", "2001:e41:cb00:7105::1 on tun6rd is still tentative: the kernel asks whether another host has it",
+			"Until that is over, nothing uses it.",
+			"wait two seconds and ask again; if it stays, ip -6 addr del 2001:e41:cb00:7105::1/128 dev tun6rd; ip -6 addr add 2001:e41:cb00:7105::1/128 dev tun6rd nodad"}},
+		{[]netlink.Addr{other}, diagnosis{"address", "bad", "2001:e41:cb00:7105::1 is not on tun6rd", "Nothing that is sent to us arrives.", "ip -6 addr add 2001:e41:cb00:7105::1/128 dev tun6rd"}},
+	} {
+		if got := p.addressAmong(row.addrs); got != row.want {
+			t.Errorf("%v:\n got %+v\nwant %+v", row.addrs, got, row.want)
+		}
+	}
+}
+
+func TestDoctorJudgesClock(t *testing.T) {
+	for _, row := range []struct {
+		timex unix.Timex
+		err   error
+		want  string
+	}{
+		{unix.Timex{}, nil, "ok"},
+		{unix.Timex{Status: unix.STA_UNSYNC}, nil, "warn"},
+		{unix.Timex{}, unix.EPERM, "warn"},
+	} {
+		if got := clock(row.timex, row.err); got.Severity != row.want {
+			t.Errorf("%+v, want %s", got, row.want)
+		}
+	}
+}
