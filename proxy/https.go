@@ -31,12 +31,14 @@ func (v *visit) answerCA(r *message.Request) (exchange.Decision, bool) {
 // that port of the same address has the site with a certificate. To anybody
 // else it would tell that there is such a site.
 func (c *call) toHTTPS(st *state, r *message.Request) (exchange.Decision, bool) {
-	local := c.visit.local
-	if r.Source.TLS || c.site.NoRedirect || !c.site.cert.exists() || local.Port() != httpPort {
+	if r.Source.TLS || c.site.NoRedirect || !c.site.cert.exists() || c.visit.at.addr.Port() != httpPort || r.Authority.Text == "" {
 		return exchange.Decision{}, false
 	}
-	svc := st.serviceAt(netip.AddrPortFrom(local.Addr(), httpsPort))
-	if svc == nil || svc.tlsConfig == nil || r.Authority.Text == "" {
+	if c.site.trust.scheme(r.Source.Client, r.Header, "http") == "https" {
+		return exchange.Decision{}, false // a proxy of ours has TLS with the client: that would go round for ever
+	}
+	svc := c.visit.httpsBeside(st)
+	if svc == nil || svc.tlsConfig == nil {
 		return exchange.Decision{}, false
 	}
 	if there, ok := svc.sites.Find(r.Authority.Host); !ok || there != c.site {
@@ -54,15 +56,18 @@ func (c *call) toHTTPS(st *state, r *message.Request) (exchange.Decision, bool) 
 	return d, true
 }
 
-// serviceAt finds what listens for TCP at an address: a socket of its own, or
-// of all addresses of the family.
-func (st *state) serviceAt(at netip.AddrPort) *service {
-	if svc := st.services[endpoint{"tcp", at}]; svc != nil {
-		return svc
+// httpsBeside finds what has port 443 of the address that the client came to:
+// the same socket's address, or else the client's own idea of it, or all of the
+// family. A proxy in front may have come to another address than its client.
+func (v *visit) httpsBeside(st *state) *service {
+	socket, all := v.at.addr.Addr(), netip.IPv4Unspecified()
+	if socket.Is6() {
+		all = netip.IPv6Unspecified()
 	}
-	any := netip.IPv4Unspecified()
-	if at.Addr().Is6() {
-		any = netip.IPv6Unspecified()
+	for _, addr := range []netip.Addr{socket, v.local.Addr(), all} {
+		if svc := st.services[endpoint{"tcp", netip.AddrPortFrom(addr, httpsPort)}]; svc != nil {
+			return svc
+		}
 	}
-	return st.services[endpoint{"tcp", netip.AddrPortFrom(any, at.Port())}]
+	return nil
 }

@@ -34,6 +34,7 @@ type authority struct {
 	http       *http.Client
 	log        *slog.Logger
 	closing    context.Context // ends what is on its way
+	orders     gate            // of all CAs together
 	suffix     string          // of the issuer's key
 
 	mu     sync.Mutex // guards the fields below
@@ -56,7 +57,7 @@ const (
 func newAuthority(e *engine, roots *x509.CertPool, m *Manager, suffix string) *authority {
 	dialer := &net.Dialer{Timeout: 15 * time.Second}
 	return &authority{
-		settings: e.settings, store: e.store, challenges: e.challenges, log: m.log, closing: m.life, suffix: suffix,
+		settings: e.settings, store: e.store, challenges: e.challenges, log: m.log, closing: m.life, orders: m.orders, suffix: suffix,
 		preflight: &preflight{settings: e.settings, challenges: e.challenges, log: m.log},
 		rested:    map[string]rest{},
 		http: &http.Client{
@@ -97,9 +98,15 @@ func (a *authority) Issue(ctx context.Context, csr *x509.CertificateRequest) (*c
 	if time.Until(heed.until) > 0 {
 		return nil, &orderError{heed.until, fmt.Errorf("%s wants no order for %q before %s", a.settings.CA, name, heed.until.Format(time.RFC3339))}
 	}
-	ctx, cancel := context.WithTimeout(ctx, orderWithin)
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(a.closing, cancel)()
+	if err := a.orders.enter(ctx); err != nil {
+		return nil, err
+	}
+	defer a.orders.leave()
+	ctx, cancelOrder := context.WithTimeout(ctx, orderWithin)
+	defer cancelOrder()
 	if !a.settings.NoPreflight && !a.settings.usesDNS(name) {
 		if err := a.preflight.check(ctx, name); err != nil {
 			return nil, &orderError{err: err}
@@ -216,6 +223,20 @@ func (a *authority) GetRenewalInfo(ctx context.Context, cert certmagic.Certifica
 	defer context.AfterFunc(a.closing, cancel)()
 	return a.acme().GetRenewalInfo(ctx, cert.Leaf)
 }
+
+// A gate lets some in at once.
+type gate chan struct{}
+
+func (g gate) enter(ctx context.Context) error {
+	select {
+	case g <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (g gate) leave() { <-g }
 
 func csrName(csr *x509.CertificateRequest) string {
 	if len(csr.DNSNames) > 0 {

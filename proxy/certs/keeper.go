@@ -96,10 +96,6 @@ func (k *keeper) try(ctx context.Context) error {
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	if err := k.manager.orders.enter(ctx); err != nil {
-		return err
-	}
-	defer k.manager.orders.leave()
 	if err := k.config.ObtainCertSync(ctx, k.subject.Name); err != nil {
 		return bare(err)
 	}
@@ -113,10 +109,6 @@ func (k *keeper) try(ctx context.Context) error {
 // renew renews what was found in the store and is due. A failure is not the
 // end: what is there serves, and certmagic's maintenance tries again.
 func (k *keeper) renew(ctx context.Context, old certmagic.Certificate) error {
-	if err := k.manager.orders.enter(ctx); err != nil {
-		return err
-	}
-	defer k.manager.orders.leave()
 	err := k.config.RenewCertSync(ctx, k.subject.Name, false)
 	if err == nil {
 		var cert certmagic.Certificate
@@ -219,20 +211,6 @@ func bare(err error) error {
 	}
 	return err
 }
-
-// A gate lets some in at once.
-type gate chan struct{}
-
-func (g gate) enter(ctx context.Context) error {
-	select {
-	case g <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (g gate) leave() { <-g }
 
 // firstCertificate reads the first certificate of a chain in PEM.
 func firstCertificate(text []byte) (*x509.Certificate, error) {

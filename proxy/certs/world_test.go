@@ -29,7 +29,23 @@ import (
 	"genkan/proxy/certs/certstest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "genkan")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Setenv(buildDir, dir)
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		os.RemoveAll(dir)
+		os.Exit(code)
+	}))
+}
+
+// buildDir is the variable that names the folder of the built pebble.
+const buildDir = "GENKAN_TEST_PEBBLE"
+
+var pebbleBuilt = sync.OnceValues(func() (string, error) { return certstest.Build(os.Getenv(buildDir)) })
 
 // The tests run side by side, each with a CA and names of its own: certmagic
 // remembers by name, for all of a process, what has failed to be renewed.
@@ -97,7 +113,11 @@ func startCAAs(t *testing.T, pebble certstest.Pebble) *ca {
 	pebble.Listen, pebble.Management = netip.AddrPortFrom(here, freePort(t)), netip.AddrPortFrom(here, freePort(t))
 	pebble.HTTP, pebble.TLS, pebble.DNS, pebble.Validity = httpPort, tlsPort, c.dns.Addr, 90*time.Second
 	args, env, _ := pebble.Files(t, t.TempDir())
-	cmd := exec.Command(certstest.Build(t, t.TempDir()), args...)
+	program, err := pebbleBuilt()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program, args...)
 	var said bytes.Buffer
 	cmd.Env, cmd.Stdout, cmd.Stderr = env, &said, &said
 	if err := cmd.Start(); err != nil {
@@ -224,7 +244,7 @@ func (c *ca) ordered() []string {
 func (c *ca) settings(dir string) certs.Settings {
 	port := func(l net.Listener) uint16 { return netip.MustParseAddrPort(l.Addr().String()).Port() }
 	return certs.Settings{
-		Dir: dir, CA: c.url, CARoot: c.file, Resolver: c.dns.Addr, HTTP: true, TLS: true,
+		Dir: dir, CA: c.url, CARoot: c.file, Profile: "default", Resolver: c.dns.Addr, HTTP: true, TLS: true,
 		HTTPPort: port(c.http), TLSPort: port(c.tls), Retry: 100 * time.Millisecond, Check: 100 * time.Millisecond,
 	}
 }

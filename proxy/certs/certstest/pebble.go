@@ -34,13 +34,12 @@ type Pebble struct {
 }
 
 // Build builds pebble into dir and gives the program.
-func Build(t testing.TB, dir string) string {
-	t.Helper()
+func Build(dir string) (string, error) {
 	program := filepath.Join(dir, "pebble")
 	if out, err := exec.Command("go", "build", "-o", program, "github.com/letsencrypt/pebble/v2/cmd/pebble").CombinedOutput(); err != nil {
-		t.Fatalf("go build pebble: %v\n%s", err, out)
+		return "", fmt.Errorf("go build pebble: %w\n%s", err, out)
 	}
-	return program
+	return program, nil
 }
 
 // Files writes what pebble needs into dir and gives its arguments, its

@@ -41,7 +41,7 @@ const largest = 1 << 20
 
 // file gives the path of a key. A key cannot lead out of the directory.
 func (s *Store) file(key string) (string, error) {
-	if key == "" || !filepath.IsLocal(key) || strings.ContainsRune(key, 0) {
+	if !filepath.IsLocal(key) || filepath.Clean(key) == "." || strings.ContainsRune(key, 0) {
 		return "", fmt.Errorf("certificates: %q is no key of the store", key)
 	}
 	return filepath.Join(s.dir, key), nil

@@ -96,7 +96,7 @@ func TestStore(t *testing.T) {
 func TestKeysStayInside(t *testing.T) {
 	dir := t.TempDir()
 	s, ctx := mustOpen(t, filepath.Join(dir, "certs")), t.Context()
-	for _, key := range []string{"", "..", "../x", "/etc/passwd", "a/../../x", "a\x00"} {
+	for _, key := range []string{"", ".", "a/..", "..", "../x", "/etc/passwd", "a/../../x", "a\x00"} {
 		want := fmt.Sprintf("certificates: %q is no key of the store", key)
 		_, err := s.Load(ctx, key)
 		for _, err := range []error{err, s.Store(ctx, key, nil), s.Delete(ctx, key)} {
@@ -239,4 +239,21 @@ func TestLockOfTheKilled(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A key's file is below the directory, or the key is none.
+func FuzzKey(f *testing.F) {
+	for _, key := range []string{"a/b", "..", "a/../b", "a/../../b", "/a", "", ".", "a//b", "a\x00"} {
+		f.Add(key)
+	}
+	s := &Store{dir: "/certs"}
+	f.Fuzz(func(t *testing.T, key string) {
+		name, err := s.file(key)
+		if err != nil {
+			return
+		}
+		if up := filepath.Clean(name); !strings.HasPrefix(up, "/certs/") {
+			t.Errorf("%q: %q", key, name)
+		}
+	})
 }
