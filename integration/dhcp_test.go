@@ -91,6 +91,9 @@ func TestDHCPAsked(t *testing.T) {
 	w := mustWorld(t)
 	startLoadBackend(t, w, lab.BackendV4.String()+":8080")
 	startDHCP(t, w, dhcp.Parameters{Prefix: lab.SixRD, Relays: []netip.Addr{deadRelay, lab.RelayV4}})
+	if got := w.ask(t, "tunnel", "up", "--dhcp", "--dry-run"); !strings.Contains(got, "ip -6 addr add "+lab.Front6.String()+"/128 dev tun6rd nodad\n") {
+		t.Errorf("tunnel up --dhcp --dry-run: %s", got)
+	}
 	w.front(t, dhcpConfig("")+"[forward.ssh]\nlisten = \"tunnel:22\"\nto = \"10.0.0.10:22\"\naccess = [\"deny 6rd:198.18.0.0/15\", \"allow all\"]\n")
 	client := w.httpClient(lab.Client6.String(), false)
 	if err := ask(t.Context(), client, "http://["+lab.Front6.String()+"]/"); err != nil {
@@ -99,6 +102,9 @@ func TestDHCPAsked(t *testing.T) {
 	s := w.tunnelStatus(t)
 	if s.Address != lab.Front6 || s.LeaseFrom != "the DHCP server 203.0.113.1" || s.Relay != lab.RelayV4 || !slices.Equal(s.Relays, []netip.Addr{deadRelay, lab.RelayV4}) {
 		t.Errorf("status %+v", s)
+	}
+	if got := w.ask(t, "tunnel", "status"); !strings.Contains(got, "domain     2001:e41::/32, by DHCP: the DHCP server 203.0.113.1\nrelay      198.51.100.9\nrelay      198.51.100.1, in use\n") {
+		t.Errorf("tunnel status: %s", got)
 	}
 	// 198.18.0.1's address in the domain.
 	if got := w.ask(t, "explain", "-c", w.ConfigFile(w.Front), "ssh", "2001:e41:c612:1::1"); !strings.Contains(got, "2001:e41:c612:1::1: deny") {

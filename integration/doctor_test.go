@@ -164,6 +164,9 @@ func (c *clinic) complaints(t *testing.T, doctor string) []finding {
 func (c *clinic) heal(t *testing.T, doctor string, ill []finding, apply func(*testing.T, *clinic, finding)) {
 	t.Helper()
 	for range 6 {
+		if len(ill) == 0 {
+			t.Fatal("nothing is found")
+		}
 		t.Logf("%s %s: %s; fix: %s", ill[0].Severity, ill[0].Check, ill[0].Found, ill[0].Fix)
 		apply(t, c, ill[0])
 		deadline := time.Now().Add(10 * time.Second) // the tunnel heals itself meanwhile
@@ -365,6 +368,28 @@ func TestDoctorWithoutGenkan(t *testing.T) {
 	if f := only("uplink", doctor); f.Severity != "bad" || !strings.Contains(f.Found, "there is no IPv4 route to the relay 198.51.100.1") {
 		t.Errorf("uplink %+v", f)
 	}
+}
+
+// TestDoctorOfNativeIPv6: a host that needs no tunnel has a firewall and names, too.
+func TestDoctorOfNativeIPv6(t *testing.T) {
+	c := mustClinic(t)
+	if err := c.genkan.Stop(patience); err != nil {
+		t.Fatal(err)
+	}
+	c.giveNativeIPv6(t)
+	c.record(t, "www.example.test. 60 IN AAAA "+native6.String())
+	c.genkan = c.front(t, strings.ReplaceAll(strings.TrimPrefix(clinicConfig("", ""), tunnelConfig), "tunnel:80", "["+native6.String()+"]:80"))
+	doctor := c.program + " doctor --json -c " + c.ConfigFile(c.Front)
+	if ill := c.complaints(t, doctor); len(ill) > 0 {
+		t.Fatalf("in good health: %+v", ill)
+	}
+	c.must(t, "nft 'add table inet strict; add chain inet strict in { type filter hook input priority 0; policy drop; }; add rule inet strict in ct state established,related accept; add rule inet strict in meta l4proto ipv6-icmp accept'")
+	c.heal(t, doctor, c.complaints(t, doctor), byShell)
+	if err := reach(c.Client6, "["+native6.String()+"]:80", patience); err != nil {
+		t.Errorf("after the fix: %v", err)
+	}
+	c.record(t, "www.example.test. 60 IN AAAA 2001:db8::1")
+	c.heal(t, doctor, c.complaints(t, doctor), byZone)
 }
 
 // TestDoctorBeforeACME: a certificate authority that comes over IPv6 must find somebody.

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -235,4 +236,34 @@ func checksum6(ip6, udp []byte) uint16 {
 		sum = sum>>16 + sum&0xffff
 	}
 	return ^uint16(sum)
+}
+
+// What a reload cannot do to the tunnel is said with what to do, and nothing changes.
+func TestReloadOfTheTunnel(t *testing.T) {
+	w := mustWorld(t)
+	w.front(t, tunnelConfig+siteOnly)
+	address := w.tunnelStatus(t).Address
+	for _, row := range []struct{ config, want string }{
+		{"[forward.a]\nlisten = \"203.0.113.5:81\"\nto = \"10.0.0.10:80\"\n", "[tunnel] is gone, and a reload takes no tunnel down; systemctl restart genkan\n"},
+		{tunnelConfig + "interface = \"other\"\n" + siteOnly, "[tunnel] interface \"tun6rd\" cannot become \"other\" in a reload; systemctl restart genkan\n"},
+		{tunnelConfig + "datapath = \"kernel\"\n" + siteOnly, "this kernel has no sit device"},
+		{tunnelConfig + "expose = \"all\"\nttl = 32\n" + siteOnly, "~ [tunnel]\n"},
+	} {
+		if row.want == "this kernel has no sit device" && exists("/sys/module/sit") {
+			continue
+		}
+		mustWrite(t, w.ConfigFile(w.Front), row.config)
+		if got := w.ask(t, "reload"); !strings.Contains(got, row.want) {
+			t.Errorf("got %s, want %s", got, row.want)
+		}
+		if s := w.tunnelStatus(t); s.Address != address || s.Interface != "tun6rd" {
+			t.Errorf("status %+v", s)
+		}
+		if err := reach(w.Client6, "["+lab.Front6.String()+"]:80", patience); err != nil {
+			t.Errorf("after %q: %v", row.want, err)
+		}
+	}
+	if s := w.tunnelStatus(t); s.Expose != "all" {
+		t.Errorf("status %+v", s)
+	}
 }

@@ -126,6 +126,9 @@ func examine(ctx context.Context, p *patient) []diagnosis {
 	if p.plan.Tunnel != nil && p.plan.Tunnel.Role != tunnel.RoleRelay {
 		checkups = append([]checkup{checkKernel, checkUplink, checkFirewall, checkRelay, checkSysctls, checkAddress, checkRoute, checkSending}, checkups...)
 	}
+	if p.plan.Tunnel == nil {
+		checkups = append([]checkup{checkFirewall}, checkups...)
+	}
 	for _, c := range checkups {
 		within, cancel := context.WithTimeout(ctx, checkupPatience)
 		all = append(all, c(within, p)...)

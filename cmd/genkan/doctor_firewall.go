@@ -31,6 +31,10 @@ type passage struct {
 // checkFirewall foretells what the rules of this host do to what the tunnel lives of: the commonest reason for an IPv6
 // that is there and does not work.
 func checkFirewall(_ context.Context, p *patient) []diagnosis {
+	ways := p.passages()
+	if len(ways) == 0 {
+		return nil // a host without IPv6, that shall have none
+	}
 	if ufwWithoutIPv6() {
 		return []diagnosis{found("firewall", bad, "ufw is on, with IPV6=no in /etc/default/ufw").
 			because("It drops every IPv6 packet, in and out: clients get no answer, and programs here \"Operation not permitted\".",
@@ -41,13 +45,13 @@ func checkFirewall(_ context.Context, p *patient) []diagnosis {
 		return []diagnosis{found("firewall", warn, "its rules cannot be read: %v", err).because("What drops IPv6 cannot be seen.", "run genkan doctor as root")}
 	}
 	var all []diagnosis
-	for _, way := range p.passages() {
+	for _, way := range ways {
 		if v := rules.Judge(way.packet); v.Result != firewall.Accepted {
 			all = append(all, way.blocked(v))
 		}
 	}
 	if len(all) == 0 {
-		all = append(all, found("firewall", fine, "it lets the tunnel's packets, our ports, answers and packet-too-big through"))
+		all = append(all, found("firewall", fine, "it lets our ports, answers and packet-too-big through, and protocol 41"))
 	}
 	return append(all, legacyTables()...)
 }
@@ -56,13 +60,21 @@ func checkFirewall(_ context.Context, p *patient) []diagnosis {
 func (p *patient) passages() []passage {
 	var all []passage
 	tun, own := tunnel.DefaultInterface, stranger.Next()
-	if p.plan.Tunnel.Interface != "" {
+	switch {
+	case p.plan.Tunnel == nil: // native IPv6
+		var ok bool
+		if tun, own, ok = towards(somewhere); !ok {
+			return nil
+		}
+	case p.plan.Tunnel.Interface != "":
 		tun = p.plan.Tunnel.Interface
 	}
 	if p.tunnel != nil {
 		own = p.tunnel.Address
 	}
-	all = append(all, p.outer()...)
+	if p.plan.Tunnel != nil {
+		all = append(all, p.outer()...)
+	}
 	in := firewall.Packet{Hook: firewall.Input, In: tun, Src: stranger, Dst: own, SrcPort: 50000}
 	for _, proto := range []string{"tcp", "udp"} {
 		ports := p.wantedPorts(proto)

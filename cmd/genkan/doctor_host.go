@@ -70,7 +70,11 @@ func checkUplink(_ context.Context, p *patient) []diagnosis {
 		return []diagnosis{found("uplink", warn, "our address towards the relay is %s, a private one", local).
 			because("The IPv6 address is made of the IPv4 address; behind NAT, answers go to somebody else.", "use the public address on this host, or ask the provider for ipv4_mask_len")}
 	}
-	return []diagnosis{found("uplink", fine, "%s leads to the relay %s from %s, MTU %d", link.Attrs().Name, relay, local, link.Attrs().MTU)}
+	by := ""
+	if cfg.DHCP {
+		by = fmt.Sprintf("; DHCP gives prefix %s, relays %s", cfg.Prefix, cfg.Relays)
+	}
+	return []diagnosis{found("uplink", fine, "%s leads to the relay %s from %s, MTU %d%s", link.Attrs().Name, relay, local, link.Attrs().MTU, by)}
 }
 
 // otherEnd is the address that our outer packets go to.
@@ -99,7 +103,7 @@ func checkRelay(ctx context.Context, p *patient) []diagnosis {
 	for _, r := range results {
 		if r.MTU == 0 {
 			all = append(all, found("relay", bad, "%s sends nothing back of what we send to ourselves through it", r.Relay).
-				because("Protocol 41 does not pass on the way, or this is not the provider's relay: no IPv6 at all. This host's own rules are judged above.",
+				because("Protocol 41 does not pass on the way, or this is not the provider's relay: no IPv6 at all, but where clients do reach us, as few relays send nothing back to its sender. This host's own rules are judged above.",
 					fmt.Sprintf("ask the provider, or whoever runs the firewall between: is IPv4 protocol 41 let through between us and %s, both ways, and is that his 6rd relay?", r.Relay)))
 			continue
 		}

@@ -20,7 +20,8 @@ const mostNames = 50
 
 // checkNames compares what DNS says of each site, and of our address, with where we are.
 func checkNames(ctx context.Context, p *patient) []diagnosis {
-	if p.tunnel == nil {
+	own := p.addresses()
+	if len(own) == 0 {
 		return nil
 	}
 	var all []diagnosis
@@ -30,19 +31,44 @@ func checkNames(ctx context.Context, p *patient) []diagnosis {
 			all = append(all, found("dns", warn, "there are more than %d names; the others were not looked up", mostNames).because("What is wrong with those is not seen here.", "dig +short AAAA NAME, for each"))
 			break
 		}
-		all = append(all, p.name(ctx, host))
+		all = append(all, name(ctx, host, own))
 	}
-	if len(names) > 0 {
+	if len(names) > 0 && p.tunnel != nil { // of native addresses the PTR is the provider's
 		all = append(all, p.pointer(ctx, names))
 	}
 	return all
 }
 
-// siteNames are the names in full of the sites that are reached through the tunnel.
+// addresses are where IPv6 clients should come to: the tunnel's, or this host's own where there is no [tunnel].
+func (p *patient) addresses() []netip.Addr {
+	if p.tunnel != nil {
+		return []netip.Addr{p.tunnel.Address}
+	}
+	var own []netip.Addr
+	if p.plan.Tunnel != nil {
+		return nil
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	for _, a := range addrs {
+		n, ok := a.(*net.IPNet)
+		if !ok {
+			continue
+		}
+		if ip, ok := netip.AddrFromSlice(n.IP); ok && ip.Is6() && !ip.Is4In6() && ip.IsGlobalUnicast() && !ip.IsPrivate() {
+			own = append(own, ip)
+		}
+	}
+	return own
+}
+
+// siteNames are the names in full of the sites that are reached over IPv6.
 func (p *patient) siteNames() []string {
 	var names []string
 	for _, s := range p.plan.Proxy.Sites {
-		if !slices.ContainsFunc(s.Listen, func(l proxy.Listen) bool { return l.Tunnel }) {
+		if !slices.ContainsFunc(s.Listen, func(l proxy.Listen) bool { return !l.Addr.Is4() }) {
 			continue
 		}
 		for _, host := range s.Hosts {
@@ -56,8 +82,8 @@ func (p *patient) siteNames() []string {
 }
 
 // name looks a site's AAAA record up.
-func (p *patient) name(ctx context.Context, host string) diagnosis {
-	fix := fmt.Sprintf("%s. IN AAAA %s", strings.TrimSuffix(host, "."), p.tunnel.Address)
+func name(ctx context.Context, host string, own []netip.Addr) diagnosis {
+	fix := fmt.Sprintf("%s. IN AAAA %s", strings.TrimSuffix(host, "."), own[0])
 	ctx, cancel := context.WithTimeout(ctx, backendPatience)
 	defer cancel()
 	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip6", host)
@@ -67,8 +93,8 @@ func (p *patient) name(ctx context.Context, host string) diagnosis {
 		return found("dns", warn, "%s has no AAAA record", host).because("IPv6 clients do not find it. Write this line into the zone, or let [tunnel.dns_update] do it.", fix)
 	case err != nil:
 		return found("dns", warn, "%s cannot be looked up: %v", host, err).because("Whether clients find us cannot be seen.", "look at /etc/resolv.conf: does the name server there answer?")
-	case !slices.Contains(addrs, p.tunnel.Address):
-		return found("dns", bad, "%s has the AAAA record %s, and we are %s", host, addrs[0], p.tunnel.Address).
+	case !slices.ContainsFunc(addrs, func(a netip.Addr) bool { return slices.Contains(own, a) }):
+		return found("dns", bad, "%s has the AAAA record %s, and we are %s", host, addrs[0], own[0]).
 			because("IPv6 clients, and certificate authorities, go elsewhere. Write this line into the zone in its place, or let [tunnel.dns_update] do it.", fix)
 	}
 	return found("dns", fine, "%s points here", host)

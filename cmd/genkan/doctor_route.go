@@ -17,7 +17,7 @@ import (
 // somewhere is an address of the IPv6 Internet, for questions about routes (RFC 3849: nobody has it).
 var somewhere = netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 15: 1})
 
-// towards asks the kernel by which link it reaches an IPv4 address, and from which of ours.
+// towards asks the kernel by which link it reaches an address, and from which of ours.
 func towards(to netip.Addr) (link string, local netip.Addr, ok bool) {
 	routes, err := netlink.RouteGet(to.AsSlice())
 	if err != nil || len(routes) == 0 {

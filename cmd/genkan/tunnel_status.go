@@ -41,8 +41,15 @@ func (s tunnelStatus) words(out io.Writer) {
 	} else { // a relay beside its domain
 		fmt.Fprintf(out, "address    %s, at %s\n", s.Address, s.Local)
 	}
+	if s.LeaseFrom != "" {
+		fmt.Fprintf(out, "domain     %s, by DHCP: %s\n", s.Domain, s.LeaseFrom)
+	}
 	for _, r := range s.Relays {
-		fmt.Fprintf(out, "relay      %s\n", r)
+		in := ""
+		if r == s.Relay && len(s.Relays) > 1 {
+			in = ", in use"
+		}
+		fmt.Fprintf(out, "relay      %s%s\n", r, in)
 	}
 	fmt.Fprintf(out, "checks     %s\n", strings.Join(s.Checks, ", then "))
 	fmt.Fprintf(out, "exposes    %s, filter %s\n", s.Expose, s.Filter)
