@@ -41,7 +41,7 @@ func TestAutomaticCertificates(t *testing.T) {
 	cfg := Config{
 		Certs:     certs.Settings{Dir: dir},
 		Listeners: []Listener{{Listen: listen[0], TLS: true}},
-		Sites: []Site{{Name: "a.lan", Hosts: []string{"a.lan", "*.sub.lan"}, Listen: listen, To: mustBackend(t, startWeb(t, "a")),
+		Sites: []Site{{Name: "a.lan", Hosts: []string{"a.lan", "*.sub.lan", "bücher.lan", "[::1]"}, Listen: listen, To: mustBackend(t, startWeb(t, "a")),
 			Access: acl.AllowAll(), CertSource: CertAuto}},
 		Forwards: []Forward{{Name: "mail", Listen: mail, To: mustBackend(t, startLines(t)), Access: acl.AllowAll(),
 			CertSource: CertInternal, CertNames: []string{"mail.example.jp", "imap.example.jp"}}},
@@ -67,6 +67,7 @@ func TestAutomaticCertificates(t *testing.T) {
 	}
 	first := serial(site, "a.lan", "a.lan")
 	serial(site, "x.sub.lan", "x.sub.lan")
+	serial(site, "xn--bcher-kva.lan", "xn--bcher-kva.lan")
 	serial(site, "", "::1") // all that the client knows
 	serial(forward, "imap.example.jp", "imap.example.jp")
 	serial(forward, "smtp.example.com", "mail.example.jp") // mail clients ask for all kinds of names
@@ -84,7 +85,7 @@ func TestAutomaticCertificates(t *testing.T) {
 		t.Errorf("HTTP/3: %q, %v", body, err)
 	}
 	stats := s.Stats().Certificates
-	if len(stats) != 5 || stats[0].Name != "*.sub.lan" || stats[1].Name != "::1" || stats[2].Source != "internal" {
+	if len(stats) != 6 || stats[0].Name != "*.sub.lan" || stats[1].Name != "::1" || stats[2].Source != "internal" {
 		t.Errorf("status: %+v", stats)
 	}
 

@@ -12,14 +12,7 @@ import (
 // certificates tells how long each certificate lasts, and whether the last attempt to have a new one failed.
 func (s sink) certificates(p proxy.Stats) {
 	now := time.Now()
-	type key struct{ name, source string }
-	seen := make(map[key]bool)
-	for _, c := range p.Certificates {
-		if k := (key{c.Name, c.Source}); seen[k] {
-			continue // two pairs of files for one name
-		} else {
-			seen[k] = true
-		}
+	for _, c := range distinctCertificates(p.Certificates) {
 		name, source := label{"name", c.Name}, label{"source", c.Source}
 		s.gauge("genkan_certificate_error", "1 where the last order, renewal or reading of a certificate failed.", truth(c.Error != ""), name, source)
 		if c.NotAfter.IsZero() {
@@ -29,6 +22,30 @@ func (s sink) certificates(p proxy.Stats) {
 		s.gauge("genkan_certificate_days_left", "Days until a certificate ends; below 0 it has ended, -1 also where there is none yet.", daysLeft(c, now), name, source)
 		s.gauge("genkan_certificate_not_after_seconds", "When a certificate ends, in Unix time.", float64(c.NotAfter.Unix()), name, source)
 	}
+}
+
+// distinctCertificates takes of several pairs of files for one name the one that ends first, with the fault of any.
+func distinctCertificates(all []certs.Status) []certs.Status {
+	type key struct{ name, source string }
+	at := make(map[key]int)
+	var worst []certs.Status
+	for _, c := range all {
+		i, ok := at[key{c.Name, c.Source}]
+		if !ok {
+			at[key{c.Name, c.Source}] = len(worst)
+			worst = append(worst, c)
+			continue
+		}
+		if c.Error == "" {
+			c.Error = worst[i].Error
+		}
+		if worst[i].NotAfter.Before(c.NotAfter) {
+			worst[i].Error = c.Error
+		} else {
+			worst[i] = c
+		}
+	}
+	return worst
 }
 
 func daysLeft(c certs.Status, now time.Time) float64 { return c.NotAfter.Sub(now).Hours() / 24 }

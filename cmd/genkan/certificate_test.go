@@ -1,9 +1,16 @@
 package main
 
 import (
+	"math"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+
+	"genkan/proxy"
 	"genkan/proxy/certs"
 )
 
@@ -39,5 +46,37 @@ func TestCertificateWords(t *testing.T) {
 		if got := certificateWords(row.Status, now); got != row.words {
 			t.Errorf("status: %q, want %q", got, row.words)
 		}
+	}
+}
+
+// What an alarm is set on: days left, also where there are none, and whether something failed. A name in several pairs
+// of files is one metric, of the worst: two would spoil the whole answer.
+func TestCertificateMetrics(t *testing.T) {
+	now := time.Now()
+	out := make(chan prometheus.Metric, 20)
+	sink(out).certificates(proxy.Stats{Certificates: []certs.Status{
+		{Name: "a.jp", Source: "acme", NotAfter: now.Add(48 * time.Hour)},
+		{Name: "b.jp", Source: "acme", Error: "no answer"},
+		{Name: "c.jp", Source: "file", File: "/c1.pem", NotAfter: now.Add(24 * time.Hour), Error: "half written"},
+		{Name: "c.jp", Source: "file", File: "/c2.pem", NotAfter: now.Add(-24 * time.Hour)},
+		{Name: "c.jp", Source: "file", File: "/c3.pem", NotAfter: now.Add(72 * time.Hour)},
+	}})
+	close(out)
+	got := map[string]float64{}
+	for m := range out {
+		var d dto.Metric
+		if err := m.Write(&d); err != nil {
+			t.Fatal(err)
+		}
+		name, _, _ := strings.Cut(strings.TrimPrefix(m.Desc().String(), `Desc{fqName: "genkan_certificate_`), `"`)
+		got[name+" "+d.GetLabel()[0].GetValue()+" "+d.GetLabel()[1].GetValue()] = math.Round(d.GetGauge().GetValue())
+	}
+	want := map[string]float64{
+		"days_left a.jp acme": 2, "error a.jp acme": 0, "not_after_seconds a.jp acme": float64(now.Add(48 * time.Hour).Unix()),
+		"days_left b.jp acme": -1, "error b.jp acme": 1,
+		"days_left c.jp file": -1, "error c.jp file": 1, "not_after_seconds c.jp file": float64(now.Add(-24 * time.Hour).Unix()),
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 }
