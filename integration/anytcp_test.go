@@ -12,6 +12,7 @@ import (
 // address the Internet gets in without a password. By the pool it does not, and
 // each client is known by an address of its own, to the rules and to itself.
 func TestPostgres(t *testing.T) {
+	t.Parallel()
 	w := mustWorld(t)
 	psql := require.Program(t, "psql", "postgresql-client-15")
 	servers.StartPostgres(t, w.Lab, "host all friend samenet trust\nhost all guest 100.64.0.0/10 trust\n")
@@ -40,6 +41,7 @@ func TestPostgres(t *testing.T) {
 // MariaDB learns the true address by PROXY: what it grants to one address it
 // grants to nobody else, which by the front's own address it cannot know.
 func TestMariaDB(t *testing.T) {
+	t.Parallel()
 	w := mustWorld(t)
 	mariadb := require.Program(t, "mariadb", "mariadb-client")
 	servers.StartMariaDB(t, w.Lab, "create user 'u'@'2001:db8:6::10';\ncreate user 'u'@'192.0.2.10';\ncreate user 'other'@'2001:db8:6::11';\ncreate user 'inside'@'10.%';\ncreate user 'pooled'@'100.64.%';\n")

@@ -43,6 +43,7 @@ func autoForwards(from, more string) string {
 // SMTPS, FTPS and STARTTLS by a certificate that the front got from a CA, and
 // clients of both families check it. What is in none of its names is not shown.
 func TestForwardsGetCertificates(t *testing.T) {
+	t.Parallel()
 	w := mustWorld(t)
 	names := startNames(t, w.Client6, lab.Client6)
 	names.Set("mail.example.jp", lab.Front6)

@@ -56,6 +56,7 @@ var digSize = regexp.MustCompile(`;; MSG SIZE  rcvd: (\d+)`)
 // those of more than 1232 over TCP, and none as fragments. A signed query is
 // left as it is, and its signature holds.
 func TestDNSAnswerSizes(t *testing.T) {
+	t.Parallel()
 	w := mustWorld(t)
 	bind := servers.StartBind(t, w.Lab, "recursion no;")
 	w.front(t, dnsConfig)
@@ -96,6 +97,7 @@ func TestDNSAnswerSizes(t *testing.T) {
 // Through a forward of the front's own address the Internet may use it; through
 // the pool it may not.
 func TestDNSIsNoOpenResolver(t *testing.T) {
+	t.Parallel()
 	w := mustWorld(t)
 	startElsewhere(t, w)
 	servers.StartBind(t, w.Lab, "")
@@ -201,6 +203,7 @@ func (w *world) askDNS(t *testing.T, from netip.Addr, port string, n int) (answe
 // Unbound, which has no IPv6, learns the true client by PROXY v2, over UDP and
 // TCP: its own rules hold, and its limit bites who asks too much alone.
 func TestDNSByProxyProtocol(t *testing.T) {
+	t.Parallel()
 	w := mustWorld(t)
 	const innocent = "2001:db8:6:1::10"
 	w.mustAliases(t, innocent)
@@ -237,6 +240,7 @@ announce = ["proxy-v2"]
 // With ecs, BIND logs the network of each client beside the address in the pool,
 // over UDP and TCP, and the client's answers have nothing of it.
 func TestDNSClientSubnet(t *testing.T) {
+	t.Parallel()
 	w := mustWorld(t)
 	bind := servers.StartBind(t, w.Lab, "recursion no;")
 	w.front(t, strings.Replace(dnsConfig, "protocol = \"dns\"\n", "protocol = \"dns\"\necs = true\n", 1))

@@ -34,6 +34,7 @@ passive  = "50000-50009"
 // Every client of FTP, of both families, passive and active, gets a file from
 // an IPv4-only vsftpd whole, and puts one there.
 func TestFTPClients(t *testing.T) {
+	t.Parallel()
 	w := mustWorld(t)
 	vsftpd := servers.StartVsftpd(t, w.Lab)
 	w.front(t, ftpConfig)
@@ -43,6 +44,7 @@ func TestFTPClients(t *testing.T) {
 // A vsftpd that speaks plain serves clients of FTPS, explicit and implicit,
 // passive and active, who must have TLS for all and resume its session.
 func TestFTPSClients(t *testing.T) {
+	t.Parallel()
 	w := mustWorld(t)
 	cert, key := mustCert(t)
 	vsftpd := servers.StartVsftpd(t, w.Lab)
@@ -61,6 +63,7 @@ passive  = "50010-50019"
 // Much data crosses the gateway each way under TLS: 8 MB, and the 200 MB of a
 // disk image in the long form.
 func TestFTPSBulk(t *testing.T) {
+	t.Parallel()
 	size := int64(8 << 20)
 	if os.Getenv("GENKAN_RELIABILITY") == "long" || os.Getenv("GENKAN_LONG") == "1" {
 		size = 200 << 20
@@ -120,6 +123,7 @@ func mustSum(t *testing.T, path string) (sum [sha256.Size]byte, n int64) {
 // After AUTH TLS the gateway is blind: data finds its way by the passive range
 // that server and gateway share, and resumes the control connection's session.
 func TestFTPOverTLS(t *testing.T) {
+	t.Parallel()
 	w := mustWorld(t)
 	cert, key := mustCert(t)
 	vsftpd := servers.StartVsftpd(t, w.Lab, "ssl_enable=YES", "allow_anon_ssl=YES", "force_anon_logins_ssl=YES", "force_anon_data_ssl=YES",
@@ -139,6 +143,7 @@ func TestFTPOverTLS(t *testing.T) {
 // A neighbour that connects to the port which another client was told gets
 // nothing, and the client its file.
 func TestFTPDataTheft(t *testing.T) {
+	t.Parallel()
 	w := mustWorld(t)
 	vsftpd := servers.StartVsftpd(t, w.Lab)
 	mustWrite(t, filepath.Join(vsftpd.Dir, "root/pub/secret"), "for my eyes only\n")
@@ -192,6 +197,7 @@ func TestFTPDataTheft(t *testing.T) {
 
 // An ABOR in the midst of a transfer is sent with urgent data (RFC 959 §4.1.3).
 func TestFTPUrgentAbort(t *testing.T) {
+	t.Parallel()
 	w := mustWorld(t)
 	servers.StartVsftpd(t, w.Lab)
 	w.front(t, ftpConfig)

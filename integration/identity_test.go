@@ -30,6 +30,7 @@ func outWithin(t *testing.T, n *lab.Namespace, within time.Duration, command ...
 // that has one address, a client that holds two shuts all others out; behind
 // the pool it shuts out itself.
 func TestPoolKeepsClientsApart(t *testing.T) {
+	t.Parallel()
 	w := mustWorld(t)
 	sshd := servers.StartSSH(t, w.Lab, 22)
 	front := w.front(t, tunnelConfig+fmt.Sprintf(`
@@ -118,6 +119,7 @@ announce = ["proxy-%[2]s"]
 // Apache, nginx, Dovecot and Postfix, which have no IPv6, log the true address
 // of an IPv6 client, and of an IPv4 one, by PROXY v1 and v2.
 func TestServersLearnTheClient(t *testing.T) {
+	t.Parallel()
 	w := mustWorld(t)
 	apache := servers.StartApache(t, w.Lab, "Require ip 2001:db8:6::/64 192.0.2.10")
 	nginx := servers.StartNginx(t, w.Lab)
@@ -171,6 +173,7 @@ func TestServersLearnTheClient(t *testing.T) {
 // A Postfix that is told to speak IPv4 only refuses a PROXY header with an
 // IPv6 client in it. It takes one with the client's pool address.
 func TestPostfixStrictlyIPv4(t *testing.T) {
+	t.Parallel()
 	w := mustWorld(t)
 	postfix := servers.StartPostfix(t, w.Lab, "ipv4")
 	forward := func(name string, port int, more string) string {

@@ -81,6 +81,7 @@ func threeWays(port, proxied int) string {
 // sees all clients as the front, that shuts out everybody; by the pool, and by
 // PROXY, the neighbour alone.
 func TestNeighbours(t *testing.T) {
+	t.Parallel()
 	greeted := func(v *visitor) bool { return strings.HasPrefix(v.greeting, "220 ") }
 	for _, row := range []struct {
 		name          string
@@ -131,6 +132,7 @@ func TestNeighbours(t *testing.T) {
 // own address the Internet sends mail through it. By the pool and by PROXY it
 // takes what is for itself, and nothing else.
 func TestMailIsNoOpenRelay(t *testing.T) {
+	t.Parallel()
 	for _, row := range []struct {
 		name    string
 		start   func(testing.TB, *lab.Lab)
@@ -169,6 +171,7 @@ func TestMailIsNoOpenRelay(t *testing.T) {
 // Sendmail, which knows no PROXY protocol, takes mail from clients of both
 // families and writes into it who brought it: an address of the pool each.
 func TestSendmail(t *testing.T) {
+	t.Parallel()
 	w := mustWorld(t)
 	sendmail := servers.StartSendmail(t, w.Lab, lab.BackendV4, "")
 	w.front(t, threeWays(25, 0))
@@ -193,6 +196,7 @@ func TestSendmail(t *testing.T) {
 // Where it sees all clients as the front that shuts out everybody; by the pool,
 // by PROXY and by X-Forwarded-For, that client alone.
 func TestApacheBansOneClient(t *testing.T) {
+	t.Parallel()
 	w := mustWorld(t)
 	servers.StartApache(t, w.Lab, "Require all granted\n    Require not ip 10.0.0.1 100.64.0.1 2001:db8:6::10")
 	w.front(t, threeWays(80, 8080))
@@ -219,6 +223,7 @@ func TestApacheBansOneClient(t *testing.T) {
 // one who did by the true address, and makes another wait for its greeting no
 // longer than it wants to.
 func TestPostscreen(t *testing.T) {
+	t.Parallel()
 	w := mustWorld(t)
 	postfix := servers.StartPostfix(t, w.Lab, "all")
 	w.front(t, tunnelConfig+fmt.Sprintf("\n[forward.mail]\nlisten = [\"tunnel:25\", \"%s:25\"]\nto = \"%s:10026\"\nprotocol = \"smtp\"\nannounce = [\"proxy-v2\"]\n", lab.FrontV4, lab.BackendV4))
@@ -252,6 +257,7 @@ func TestPostscreen(t *testing.T) {
 // sshd lets clients of both families in, and sees each as an address of the
 // pool. Their files come back by sftp as they went.
 func TestSSH(t *testing.T) {
+	t.Parallel()
 	w := mustWorld(t)
 	sshd := servers.StartSSH(t, w.Lab, 22)
 	w.front(t, threeWays(22, 0))

@@ -36,6 +36,7 @@ func probeConfig(protocol string, port int, ways ...string) string {
 // address, and behind a pool that lies in their network. Behind another pool,
 // PROXY and XCLIENT all is well. No letter is sent.
 func TestProbes(t *testing.T) {
+	t.Parallel()
 	for _, row := range []struct {
 		name   string
 		start  func(testing.TB, *lab.Lab) *servers.Server

@@ -14,6 +14,7 @@ import (
 // Redis stands for any server over TCP: clients of both families store and
 // fetch a megabyte, and have an address of the pool each.
 func TestRedis(t *testing.T) {
+	t.Parallel()
 	w := mustWorld(t)
 	servers.StartRedis(t, w.Lab)
 	w.front(t, threeWays(6379, 0))

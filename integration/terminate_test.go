@@ -30,6 +30,7 @@ func mustCert(t *testing.T) (cert, key string) {
 // Dovecot and Postfix without TLS serve IMAPS, POP3S and SMTPS, and know the
 // client all the same.
 func TestTLSEndsAtTheFront(t *testing.T) {
+	t.Parallel()
 	w := mustWorld(t)
 	dovecot := servers.StartDovecot(t, w.Lab)
 	postfix := servers.StartPostfix(t, w.Lab, "all")
@@ -73,6 +74,7 @@ func TestTLSEndsAtTheFront(t *testing.T) {
 // Dovecot and Postfix without TLS serve clients that say STARTTLS; IMAP and
 // POP3 take no password before. XCLIENT goes with it.
 func TestStartTLSAtTheFront(t *testing.T) {
+	t.Parallel()
 	w := mustWorld(t)
 	dovecot := servers.StartDovecot(t, w.Lab)
 	postfix := servers.StartPostfix(t, w.Lab, "all", "smtpd_authorized_xclient_hosts = "+lab.InsideV4.String())
@@ -118,6 +120,7 @@ func TestStartTLSAtTheFront(t *testing.T) {
 // A server's own TLS passes untouched, by STARTTLS behind a PROXY header and
 // from the first byte: the client sees the server's certificate.
 func TestServersOwnTLSPasses(t *testing.T) {
+	t.Parallel()
 	w := mustWorld(t)
 	openssl := require.Program(t, "openssl", "openssl")
 	cert, key := mustCert(t)
@@ -142,6 +145,7 @@ func TestServersOwnTLSPasses(t *testing.T) {
 // Postfix learns the client by XCLIENT on its ordinary port, and does not relay
 // for the Internet, though the front is in its own network.
 func TestXclient(t *testing.T) {
+	t.Parallel()
 	w := mustWorld(t)
 	postfix := servers.StartPostfix(t, w.Lab, "all", "smtpd_authorized_xclient_hosts = "+lab.InsideV4.String())
 	w.front(t, tunnelConfig+"\n[pool.default]\nprefix = \"100.64.0.0/16\"\n"+fmt.Sprintf("\n[forward.mail]\nlisten = [\"tunnel:25\", \"%s:25\"]\nto = \"%s:25\"\nprotocol = \"smtp\"\nannounce = [\"xclient\"]\n", lab.FrontV4, lab.BackendV4))
@@ -170,6 +174,7 @@ func TestXclient(t *testing.T) {
 // A Postfix that does not let us say XCLIENT gets no mail by us: it would take
 // every client for the front.
 func TestXclientNotAllowed(t *testing.T) {
+	t.Parallel()
 	w := mustWorld(t)
 	servers.StartPostfix(t, w.Lab, "all")
 	front := w.front(t, tunnelConfig+fmt.Sprintf("\n[forward.mail]\nlisten = \"tunnel:25\"\nto = \"%s:25\"\nprotocol = \"smtp\"\nannounce = [\"xclient\"]\n", lab.BackendV4))

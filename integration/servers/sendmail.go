@@ -13,7 +13,8 @@ import (
 )
 
 // Without TrustStickyBit a map below /tmp is passed over in silence, and with
-// it all limits. An alias map that is not there makes RCPT wait for minutes.
+// it all limits. An alias map that is not there makes RCPT wait for minutes. By
+// default a busy machine's load makes Sendmail refuse connections.
 const sendmailConfig = `divert(0)dnl
 OSTYPE(` + "`linux'" + `)dnl
 define(` + "`QUEUE_DIR', `%[1]s/q'" + `)dnl
@@ -25,6 +26,8 @@ define(` + "`confDOMAIN_NAME', `backend.example.test'" + `)dnl
 define(` + "`confDONT_BLAME_SENDMAIL', `GroupWritableDirPathSafe,TrustStickyBit,RunProgramInUnsafeDirPath'" + `)dnl
 define(` + "`confDONT_PROBE_INTERFACES', `True'" + `)dnl
 define(` + "`confTO_IDENT', `0'" + `)dnl
+define(` + "`confQUEUE_LA', `10000'" + `)dnl
+define(` + "`confREFUSE_LA', `10000'" + `)dnl
 define(` + "`confTO_RESOLVER_RETRANS', `1s'" + `)dnl
 define(` + "`confTO_RESOLVER_RETRY', `1'" + `)dnl
 define(` + "`confSERVICE_SWITCH_FILE', `%[1]s/switch'" + `)dnl
