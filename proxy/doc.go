@@ -23,6 +23,10 @@
 //	pipe       proxy/pipe moves the bytes; idle and lifetime are bounded     forward.go
 //	close      RST or half-close as the other side did; count, one log line  forward.go
 //
+// A request to a site takes, besides, what handling.go has: its route, then
+// the rules, bounds.go, https.go, clientcert.go, auth.go, an answer of our own
+// or the backend, edits; pages.go shows errors. logs.go writes the access log.
+//
 // UDP clients have sessions (udp.go, session.go) with the same parts but for
 // the pipe; answers of DNS are kept short (dns.go). HTTP takes them for each
 // request (site.go, webengine.go). Every connection is counted in a gate

@@ -96,6 +96,29 @@ func TestHashMovesOnlyWhoMust(t *testing.T) {
 	}
 }
 
+// A client keeps its backend over a restart, a reload of the backends in
+// another order, and on every front: the hash has no secret.
+func TestHashIsTheSameEverywhere(t *testing.T) {
+	pick := func(backends ...string) (picked []string) {
+		g, _ := newTestGroup(t, groupConfig{to: mustBackend(t, backends...), groupTraits: groupTraits{balance: BalanceHash}})
+		for i := range 20 {
+			l, err := g.pick(mustAddr(t, fmt.Sprintf("2001:db8:%x::1", i)), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			picked = append(picked, l.text)
+		}
+		return picked
+	}
+	first := fmt.Sprint(pick("10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"))
+	if second := fmt.Sprint(pick("10.0.0.3:80", "10.0.0.1:80", "10.0.0.2:80")); first != second {
+		t.Errorf("%s\n%s", first, second)
+	}
+	if got := weigh("10.0.0.1:80", netip.MustParseAddr("2001:db8::")); got != 12663405663072013709 {
+		t.Errorf("the hash of other releases was another one: %d", got)
+	}
+}
+
 func TestMaxConns(t *testing.T) {
 	g, _ := newTestGroup(t, groupConfig{to: mustBackend(t, "10.0.0.1:80", "10.0.0.2:80"), groupTraits: groupTraits{maxConns: 1}})
 	client := mustAddr(t, "192.0.2.1")

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -175,4 +176,46 @@ func TestAccessLogReload(t *testing.T) {
 	poll(t, "not opened anew", func() bool { _, err := os.Stat(path); return err == nil })
 	get(t, s.at(t, "127.0.0.1"), "/")
 	logged(t, path, 1)
+}
+
+// A UDP session has its line, too.
+func TestAccessLogOfUDP(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "access.log")
+	to := startUDPBackend(t, echoDatagram)
+	s := start(t, Config{Forwards: []Forward{{
+		Name: "dns", Listen: mustListen(t, "udp/127.0.0.1:0"), To: mustBackend(t, to), Access: acl.AllowAll(), Idle: 50 * time.Millisecond,
+		AccessLog: accesslog.Spec{To: path, Format: accesslog.JSON},
+	}}})
+	conn, err := net.Dial("udp", s.at(t, "127.0.0.1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.Write([]byte("hello"))
+	got := pick(logged(t, path, 1)[0], "forward", "network", "client", "status", "sent", "received", "backend", "verdict")
+	if want := "dns udp 127.0.0.1 200 5 5 " + to + " allow"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// What strangers send is one line of the log, whatever it is.
+func TestAccessLogInjection(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "access.log")
+	s := start(t, Config{Sites: []Site{{
+		Name: "a.test", Listen: mustListen(t, "127.0.0.1:0"), To: mustBackend(t, startWeb(t, "b")), Access: acl.AllowAll(), AccessLog: accesslog.Spec{To: path},
+	}}})
+	agent := "\" 200 0 \"-\" \"\x1b]0;owned\x07\u2028\x85 \\"
+	get(t, s.at(t, "127.0.0.1"), "/\"%0a127.0.0.9", "User-Agent: x"+strings.Map(func(r rune) rune {
+		if r < ' ' {
+			return -1 // refused by the front
+		}
+		return r
+	}, agent)+"x", "Referer: \"\xff\t")
+	var text []byte
+	poll(t, "no line", func() bool { text, _ = os.ReadFile(path); return len(text) > 0 })
+	line := string(text)
+	if strings.Count(line, "\n") != 1 || strings.ContainsFunc(strings.TrimSuffix(line, "\n"), func(r rune) bool { return r < ' ' || r >= 0x7f }) ||
+		!strings.HasPrefix(line, "127.0.0.1 - - [") || !strings.Contains(line, `"GET /\"%0a127.0.0.9 HTTP/1.1" 200 `) || !strings.HasSuffix(line, "x\"\n") {
+		t.Errorf("%q", line)
+	}
 }

@@ -143,7 +143,7 @@ func (st *stream) parse(f *h2.MetaHeadersFrame) (status int, err error) {
 	}
 	if authority != "" {
 		if r.Authority, err = message.ParseAuthority(authority); err != nil {
-			return 0, err
+			return 400, nil // said, as a reset would have some clients try again
 		}
 	}
 	return st.parseFields(f)
