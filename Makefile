@@ -26,6 +26,7 @@ fuzz:           ## each fuzz target for 30 s; FUZZTIME=5m for longer
 
 bench: build    ## against other proxies and tunnels, side by side
 	$(GO) run ./integration/bench
+	$(GO) run ./integration/bench -http -rounds 3 -time 2s
 	$(GO) run ./integration/bench -tunnel
 	$(GO) test -run '^$$' -bench ListLoad -benchtime 3x ./integration/bench
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 
+	"genkan/acl"
 	"genkan/proxy/certs"
 	"genkan/proxy/fiber"
 	"genkan/proxy/message"
@@ -84,8 +85,8 @@ func (f finder) Challenge(name string) (*tls.Certificate, bool) { return f.certs
 
 // serverName gives SNI as routes compare names; "" where there is none.
 func serverName(sni string) (string, error) {
-	if sni == "" {
-		return "", nil
+	if _, err := acl.ParseAddr(sni); sni == "" || err == nil {
+		return "", nil // an address is no name (RFC 6066 §3), and who sends one has asked for none
 	}
 	authority, err := message.ParseAuthority(sni)
 	return authority.Host, err

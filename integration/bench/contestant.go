@@ -19,7 +19,10 @@ type contestant struct {
 	udp     bool
 	command func(place) []string
 
+	quic bool // speaks HTTP/3
+
 	listen  netip.AddrPort
+	secure  netip.AddrPort // of HTTP: the same over TLS
 	process *exec.Cmd
 	said    *bytes.Buffer
 }
@@ -30,6 +33,7 @@ func (c *contestant) peer() bool { return c.debian != "" }
 // A place is where a contestant runs.
 type place struct {
 	listen, backend uint16
+	secure          uint16 // listens with TLS, of HTTP
 	dir             string // of its own, for its configuration
 }
 
@@ -101,9 +105,14 @@ func (c *contestant) start(backend uint16, dir string) error {
 	if err != nil {
 		return err
 	}
+	secure, err := freePort()
+	if err != nil {
+		return err
+	}
 	c.listen = netip.AddrPortFrom(netip.IPv6Loopback(), port)
+	c.secure = netip.AddrPortFrom(netip.IPv6Loopback(), secure)
 	c.said = new(bytes.Buffer)
-	c.process = exec.Command(c.program, c.command(place{port, backend, dir})...)
+	c.process = exec.Command(c.program, c.command(place{port, backend, secure, dir})...)
 	c.process.Stdout, c.process.Stderr = c.said, c.said
 	c.process.SysProcAttr = ownSession()
 	if err := c.process.Start(); err != nil {

@@ -2,14 +2,11 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -38,31 +35,46 @@ func serveHTTPBackend() error {
 // httpHost is the site that is asked for.
 const httpHost = "www.bench.example"
 
+// httpContestants listen in plain and with TLS 1.3, with the same certificate.
 func httpContestants(genkan string, clients int) []*contestant {
 	return []*contestant{
-		{name: "genkan", tool: tool{program: genkan}, command: func(p place) []string {
-			return p.genkan(httpGenkan, httpHost, p.listen, p.backend)
+		{name: "genkan", tool: tool{program: genkan}, quic: true, command: func(p place) []string {
+			cert, key := p.certificate()
+			return p.genkan(httpGenkan, p.listen, p.secure, p.backend, cert, key, clients)
 		}},
 		{name: "haproxy", tool: tool{"haproxy", "haproxy"}, command: func(p place) []string {
-			return []string{"-db", "-f", p.write("haproxy.cfg", httpHAProxy, clients, p.listen, p.backend)}
+			cert, _ := p.certificate()
+			return []string{"-db", "-f", p.write("haproxy.cfg", httpHAProxy, clients, p.listen, p.secure, cert, p.backend)}
 		}},
 		{name: "nginx", tool: tool{"nginx", "nginx-light"}, command: func(p place) []string {
-			return []string{"-c", p.write("nginx.conf", httpNginx, p.dir, p.listen, p.backend)}
+			cert, key := p.certificate()
+			return []string{"-c", p.write("nginx.conf", httpNginx, p.dir, p.listen, p.backend, p.secure, cert, key)}
 		}},
-		{name: "caddy", tool: tool{"caddy", "caddy"}, command: func(p place) []string {
-			return []string{"run", "--adapter", "caddyfile", "--config", p.write("Caddyfile", httpCaddy, p.listen, p.backend)}
+		{name: "caddy", tool: tool{"caddy", "caddy"}, quic: true, command: func(p place) []string {
+			cert, key := p.certificate()
+			return []string{"run", "--adapter", "caddyfile", "--config", p.write("Caddyfile", httpCaddy, p.listen, p.backend, p.secure, cert, key)}
 		}},
 	}
 }
 
-const httpGenkan = `[site.%q]
-listen = "[::1]:%d"
-to = "127.0.0.1:%d"
+const httpGenkan = `[limits]
+client_conns = %[7]d
+
+[listener."[::1]:%[3]d"]
+tls = true
+
+[site.bench]
+hosts = ["default"]
+listen = ["[::1]:%[2]d", "[::1]:%[3]d"]
+to = "127.0.0.1:%[4]d"
+cert = %[5]q
+key = %[6]q
 `
 
 const httpHAProxy = `global
-	maxconn %d
+	maxconn %[1]d
 	maxpipes 300
+	ssl-default-bind-options ssl-min-ver TLSv1.2
 defaults
 	mode http
 	option splice-auto
@@ -71,15 +83,16 @@ defaults
 	timeout client 10m
 	timeout server 10m
 listen bench
-	bind [::1]:%d
-	server s 127.0.0.1:%d
+	bind [::1]:%[2]d
+	bind [::1]:%[3]d ssl crt %[4]s alpn h2,http/1.1
+	server s 127.0.0.1:%[5]d
 `
 
 const httpNginx = `daemon off;
 error_log stderr crit;
 pid %[1]s/pid;
 worker_processes auto;
-events { worker_connections 10000; }
+events { worker_connections 25000; }
 http {
 	access_log off;
 	client_body_temp_path %[1]s/body;
@@ -87,10 +100,15 @@ http {
 	fastcgi_temp_path %[1]s/fastcgi;
 	uwsgi_temp_path %[1]s/uwsgi;
 	scgi_temp_path %[1]s/scgi;
+	keepalive_timeout 10m;
 	keepalive_requests 10000000;
 	upstream backend { server 127.0.0.1:%[3]d; keepalive 128; keepalive_requests 10000000; }
 	server {
 		listen [::1]:%[2]d backlog=4096;
+		listen [::1]:%[4]d ssl http2 backlog=4096;
+		ssl_certificate %[5]s;
+		ssl_certificate_key %[6]s;
+		ssl_protocols TLSv1.2 TLSv1.3;
 		location / { proxy_pass http://backend; proxy_http_version 1.1; proxy_set_header Connection ""; }
 	}
 }
@@ -100,83 +118,21 @@ const httpCaddy = `{
 	admin off
 	auto_https off
 }
-:%d {
+http://:%[1]d {
 	bind [::1]
-	reverse_proxy 127.0.0.1:%d
+	reverse_proxy 127.0.0.1:%[2]d
+}
+https://:%[3]d {
+	bind [::1]
+	tls %[4]s %[5]s
+	reverse_proxy 127.0.0.1:%[2]d
 }
 `
-
-func httpRows(ctx context.Context, p plan) []row {
-	ask := func(name, path string, header ...string) row {
-		return row{
-			columns: []column{{name, "µs CPU", 1, true}, {name, "1/s", 1, false}, {name + ", p99", "µs", 0, true}},
-			rounds:  p.rounds,
-			measure: func(c *contestant) ([]float64, error) { return wrk(ctx, c, p, path, header...) },
-		}
-	}
-	return []row{
-		ask("request of 1 KiB", "/1k"),
-		ask("request of 100 KiB", "/100k"),
-		ask("request of 10 MiB", "/10m"),
-		ask("new connection", "/1k", "Connection: close"),
-	}
-}
-
-// wrk asks a contestant from 64 connections and returns CPU in µs a request,
-// requests a second, and the 99th percentile in µs.
-func wrk(ctx context.Context, c *contestant, p plan, path string, header ...string) ([]float64, error) {
-	ctx, cancel := context.WithTimeout(ctx, p.time+time.Minute)
-	defer cancel()
-	args := []string{"-t", "1", "-c", strconv.Itoa(p.clients), "-d", fmt.Sprint(max(1, int(p.time.Seconds())), "s"), "--latency", "-H", "Host: " + httpHost}
-	for _, h := range header {
-		args = append(args, "-H", h)
-	}
-	before, err := c.session().cpu()
-	if err != nil {
-		return nil, err
-	}
-	out, err := exec.CommandContext(ctx, "wrk", append(args, fmt.Sprintf("http://%s%s", c.listen, path))...).CombinedOutput()
-	if err != nil {
-		return nil, fmt.Errorf("wrk: %w: %s", err, out)
-	}
-	after, err := c.session().cpu()
-	if err != nil {
-		return nil, err
-	}
-	return readWrk(string(out), micro(after-before))
-}
-
-// readWrk reads what wrk 4 writes.
-func readWrk(out string, cpu float64) ([]float64, error) {
-	var requests, rate, p99 float64
-	for line := range strings.Lines(out) {
-		fields := strings.Fields(line)
-		switch {
-		case len(fields) < 2:
-		case fields[0] == "99%":
-			d, err := time.ParseDuration(fields[1])
-			if err != nil {
-				return nil, fmt.Errorf("wrk: %w", err)
-			}
-			p99 = micro(d)
-		case fields[1] == "requests":
-			requests, _ = strconv.ParseFloat(fields[0], 64)
-		case fields[0] == "Requests/sec:":
-			rate, _ = strconv.ParseFloat(fields[1], 64)
-		case strings.HasPrefix(line, "  Non-2xx"):
-			return nil, fmt.Errorf("wrk: %s", strings.TrimSpace(line))
-		}
-	}
-	if requests == 0 || rate == 0 {
-		return nil, fmt.Errorf("wrk: no requests in %q", out)
-	}
-	return []float64{cpu / requests, rate, p99}, nil
-}
 
 // genkan is the command line of ours. Nobody logs connections: the peers do not
 // unless told to.
 func (p place) genkan(format string, args ...any) []string {
 	socket := p.dir + string(os.PathSeparator) + "genkan.sock"
 	return []string{"run", "--log-level", "warn", "--socket", socket, "-c",
-		p.write("genkan.toml", "state_dir = %q\n"+format, append([]any{p.dir}, args...)...)}
+		p.write("genkan.toml", "state_dir = %[1]q\n"+format, append([]any{p.dir}, args...)...)}
 }

@@ -94,7 +94,7 @@ func (o options) run(ctx context.Context) error {
 	case o.tunnel:
 		return o.benchTunnel(ctx, dir)
 	case o.http:
-		cs := o.present(httpContestants(o.genkan, o.idle+150), tool{"wrk", "wrk"})
+		cs := o.present(httpContestants(o.genkan, o.idle+150), tool{"wrk", "wrk"}, tool{"h2load", "nghttp2-client"})
 		return o.compete(ctx, cs, dir, "http-backend", func() ([]row, error) { return httpRows(ctx, o.plan), nil })
 	}
 	cs := o.present(contestants(o.genkan, o.idle+150))

@@ -122,6 +122,9 @@ func (c *Conn) next(first bool) (keep bool, err error) {
 			return false, err
 		}
 	}
+	if c.req.Header == nil {
+		c.req.Header = borrowHeader()
+	}
 	head, err := c.readHead(bounds{cfg.MaxLine, cfg.MaxHead, cfg.MaxFields})
 	c.guard.Read(0)
 	if err != nil {

@@ -32,6 +32,9 @@ func (c *Conn) finish() {
 // park waits for the next request without a fiber.
 func (c *Conn) park(first bool) {
 	c.wire.release()
+	c.req.Reset() // its text is longer than all else
+	giveBackHeader(c.req.Header)
+	c.req.Header = nil
 	c.guard.Read(c.idleTime(first))
 	c.idle.Store(true)
 	if c.s.draining.Load() {

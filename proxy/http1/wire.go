@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"genkan/proxy/fiber"
+	"genkan/proxy/message"
 	"genkan/proxy/sweep"
 )
 
@@ -25,6 +26,21 @@ func borrow() []byte { return buffers.Get().(*[bufferSize]byte)[:] }
 func giveBack(b []byte) {
 	if cap(b) == bufferSize {
 		buffers.Put((*[bufferSize]byte)(b[:bufferSize]))
+	}
+}
+
+// headerSize is how many fields a request has room for in the usual case.
+const headerSize = 16
+
+// headers lends room for fields in the same way.
+var headers = sync.Pool{New: func() any { return new([headerSize]message.Field) }}
+
+func borrowHeader() message.Header { return headers.Get().(*[headerSize]message.Field)[:0] }
+
+func giveBackHeader(h message.Header) {
+	if cap(h) == headerSize {
+		clear(h[:headerSize])
+		headers.Put((*[headerSize]message.Field)(h[:headerSize]))
 	}
 }
 
