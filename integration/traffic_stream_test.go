@@ -37,6 +37,7 @@ hosts  = ["default"]
 listen = ["tunnel:80", "%[1]s:80", "tunnel:443", "%[1]s:443"]
 cert   = %[2]q
 key    = %[3]q
+redirect_http = false
 to     = "%[4]s:8080"
 access = ["deny 198.51.100.%[5]d", "allow all"]
 

@@ -52,6 +52,7 @@ func archiveIn(stateDir string) archive { return archive{filepath.Join(stateDir,
 const (
 	runningConfig = "running.json"
 	formerConfig  = "former.json"
+	nextConfig    = "next.json" // on its way to be the running one
 )
 
 // keep notes that k is in force now.
@@ -59,21 +60,37 @@ func (a archive) keep(k kept) error {
 	if err := os.MkdirAll(a.dir, 0o700); err != nil {
 		return err
 	}
-	running, err := a.load(runningConfig)
-	switch {
-	case err == nil && running.same(k):
+	running, runningErr := a.load(runningConfig)
+	if runningErr == nil && running.same(k) {
 		return nil
-	case err == nil:
-		if err := os.Rename(filepath.Join(a.dir, runningConfig), filepath.Join(a.dir, formerConfig)); err != nil {
-			return err
-		}
-	case !errors.Is(err, fs.ErrNotExist): // damaged: nobody can use it
 	}
 	text, err := json.Marshal(k)
 	if err != nil {
 		return err
 	}
-	return replaceFile(filepath.Join(a.dir, runningConfig), text, 0o600)
+	// Whatever fails, or is killed, in between: there is always a whole running one.
+	next := filepath.Join(a.dir, nextConfig)
+	if err := replaceFile(next, text, 0o600); err != nil {
+		return err
+	}
+	if runningErr == nil { // a damaged one is of no use to anybody
+		if err := a.copyLink(runningConfig, formerConfig); err != nil {
+			return err
+		}
+	}
+	return os.Rename(next, filepath.Join(a.dir, runningConfig))
+}
+
+// copyLink makes the file of one name the file of another, too.
+func (a archive) copyLink(from, to string) error {
+	between := filepath.Join(a.dir, "."+to)
+	if err := os.Remove(between); err != nil && !errors.Is(err, fs.ErrNotExist) { // of one that was killed here
+		return err
+	}
+	if err := os.Link(filepath.Join(a.dir, from), between); err != nil {
+		return err
+	}
+	return os.Rename(between, filepath.Join(a.dir, to))
 }
 
 // load reads one of the two.
