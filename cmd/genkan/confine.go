@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"genkan/cmd/genkan/config"
+	"genkan/tunnel"
 )
 
 // confinedVariable is set for a process that has given up what it does not need, and for those that it starts in its
@@ -24,19 +25,19 @@ const confinedVariable = "GENKAN_CONFINED"
 // keptCapabilities are those that a Genkan needs: tunnel and filter, raw sockets, ports below 1024, eBPF.
 var keptCapabilities = [...]int{unix.CAP_NET_ADMIN, unix.CAP_NET_RAW, unix.CAP_NET_BIND_SERVICE, unix.CAP_BPF, unix.CAP_PERFMON}
 
+// mayConfine reports whether there is something left to give up.
+func mayConfine() bool { return os.Getenv(confinedVariable) == "" && os.Getuid() == 0 }
+
 // confine gives up, for good, what a Genkan does not need: root's other rights, where the configuration names a user;
 // and, where the kernel has Landlock, writing anywhere but to where state and logs are kept. All threads of a process
 // have to change at once, which only execve(2) can: the program begins again, with the same process number, and
 // confine returns only if it has nothing to do, or by an error.
-func confine(plan *config.Plan, socket string, log *slog.Logger) error {
-	if os.Getenv(confinedVariable) != "" || os.Getuid() != 0 {
-		return nil
-	}
+func confine(sketch config.Sketch, socket string, log *slog.Logger) error {
 	path, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	folders := writable(plan, socket)
+	folders := writable(sketch, socket)
 	for _, dir := range folders {
 		if err := os.MkdirAll(dir, 0o755); err != nil && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, unix.EROFS) {
 			return err
@@ -48,35 +49,23 @@ func confine(plan *config.Plan, socket string, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("landlock: %w", err)
 	}
-	if plan.User != "" {
-		if err := become(plan.User, folders, log); err != nil {
-			return fmt.Errorf("user %q: %w", plan.User, err)
+	if sketch.User != "" {
+		if err := become(sketch.User, folders, log); err != nil {
+			return fmt.Errorf("user %q: %w", sketch.User, err)
 		}
 	} else if !locked {
 		return nil // nothing was given up
 	}
-	log.Debug("confined", "user", plan.User, "landlock", locked)
+	log.Debug("confined", "user", sketch.User, "landlock", locked)
 	err = unix.Exec(path, os.Args, append(os.Environ(), confinedVariable+"=1"))
 	return fmt.Errorf("begin again as %q: %w", path, err)
 }
 
 // writable are the folders that a Genkan writes to.
-func writable(plan *config.Plan, socket string) []string {
-	dirs := []string{plan.Proxy.StateDir, plan.Proxy.Certs.Dir, logFolder}
-	files := []string{socket, plan.Proxy.AccessLog.To}
-	if plan.Tunnel != nil {
-		files = append(files, controlSocket(*plan.Tunnel))
-	}
-	for _, s := range plan.Proxy.Sites {
-		files = append(files, s.AccessLog.To)
-	}
-	for _, f := range plan.Proxy.Forwards {
-		files = append(files, f.AccessLog.To)
-	}
-	for _, file := range files {
-		if filepath.IsAbs(file) {
-			dirs = append(dirs, filepath.Dir(file))
-		}
+func writable(sketch config.Sketch, socket string) []string {
+	dirs := []string{sketch.StateDir, sketch.Storage, tunnel.DefaultStateDir, logFolder}
+	for _, file := range append(sketch.Logs, socket) {
+		dirs = append(dirs, filepath.Dir(file))
 	}
 	slices.Sort(dirs)
 	return slices.DeleteFunc(slices.Compact(dirs), func(dir string) bool { return !filepath.IsAbs(dir) || dir == "/" })

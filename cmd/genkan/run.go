@@ -27,15 +27,17 @@ SIGTERM and SIGINT let what is open finish and undo everything; a second one end
 				return err
 			}
 			defer closeLog()
-			plan, err := config.Load(file, config.Options{Log: log})
-			if err == nil {
-				err = confine(plan, socket, log)
+			if mayConfine() {
+				if err := confine(config.SketchOf(file), socket, log); err != nil {
+					return err
+				}
 			}
-			from, inheritErr := inherit()
+			from, err := inherit()
+			if err != nil {
+				return err
+			}
 			defer from.closeRest()
-			if err == nil {
-				err = inheritErr
-			}
+			plan, err := config.Load(file, config.Options{Log: log})
 			if err != nil {
 				from.failed(err)
 				return err

@@ -94,11 +94,7 @@ func (k *checker) certs() certs.Settings {
 		Ask: a.OnDemand.S, NoPreflight: a.NoPreflight, Resolver: k.nameServer(a.Resolver),
 	}
 	if out.Dir == "" {
-		state := k.c.StateDir.S
-		if state == "" {
-			state = "/var/lib/genkan"
-		}
-		out.Dir = filepath.Join(state, "certs")
+		out.Dir = filepath.Join(stateDir(k.c), "certs")
 	}
 	if a.Email.Given() && (strings.Count(a.Email.S, "@") != 1 || strings.ContainsAny(a.Email.S, " \t,;<>")) {
 		k.mistake(a.Email.Pos, "email %s is no address; write one as \"hostmaster@example.jp\"", quote(a.Email.S))

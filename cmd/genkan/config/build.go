@@ -360,7 +360,7 @@ func (k *checker) pools() []proxy.Pool {
 }
 
 func (k *checker) proxyConfig() proxy.Config {
-	out := proxy.Config{MaxConns: k.c.MaxConns, StateDir: k.c.StateDir.S, Timeouts: proxy.Timeouts(k.c.Timeouts), Limits: proxy.Limits(k.c.Limits), Certs: k.certs(), AccessLog: k.logTo(Log{})}
+	out := proxy.Config{MaxConns: k.c.MaxConns, StateDir: stateDir(k.c), Timeouts: proxy.Timeouts(k.c.Timeouts), Limits: proxy.Limits(k.c.Limits), Certs: k.certs(), AccessLog: k.logTo(Log{})}
 	switch k.c.Underscores {
 	case "reject":
 		out.Underscores = message.RejectAliases
@@ -369,9 +369,6 @@ func (k *checker) proxyConfig() proxy.Config {
 	}
 	if k.c.ByPort {
 		out.TransparentBy = proxy.TransparentByPort
-	}
-	if out.StateDir == "" {
-		out.StateDir = "/var/lib/genkan"
 	}
 	if k.c.hasBackends {
 		out.Backends = plain(k.c.Backends)
