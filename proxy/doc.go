@@ -19,6 +19,7 @@
 //	source     our own address, the client's pool address, or its own        pools.go, transparent.go
 //	announce   PROXY header, or fields of HTTP                               announce.go, web
 //	dial       IPv4 only, never to ourselves; the next one if it fails       guard.go, forward.go
+//	certify    files, an ACME CA, our own CA (certs); CAs before any rule     certificate.go, webtls.go, https.go
 //	speak      TLS towards the client, XCLIENT towards the server            terminate.go
 //	pipe       proxy/pipe moves the bytes; idle and lifetime are bounded     forward.go
 //	close      RST or half-close as the other side did; count, one log line  forward.go

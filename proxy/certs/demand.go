@@ -2,6 +2,7 @@ package certs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -9,6 +10,8 @@ import (
 	"net/url"
 	"time"
 )
+
+var errNotWritten = errors.New("the name is not one of ours")
 
 // demand has the keepers of names that nobody has written down and a client
 // has asked for. All of it is bounded, as strangers choose the names.

@@ -1,7 +1,6 @@
 package certs
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/caddyserver/certmagic"
@@ -67,5 +66,3 @@ func (e *engine) close() {
 		a.close()
 	}
 }
-
-var errNotWritten = errors.New("the name is not one of ours")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -154,7 +155,7 @@ func (k *keeper) isBroken(ctx context.Context) bool {
 		return true
 	}
 	meta, err := k.engine.store.Load(ctx, keys.SiteMeta(issuer, k.subject.Name))
-	return err == nil && !isJSON(meta)
+	return err == nil && !json.Valid(meta)
 }
 
 // outdate takes what the name had before out of the cache: of another CA, or

@@ -3,7 +3,6 @@ package certs
 import (
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -212,6 +211,9 @@ func (m *Manager) keeperOf(name string) *keeper {
 func (m *Manager) Get(hello *tls.ClientHelloInfo, name string, local netip.Addr) (*tls.Certificate, error) {
 	_, notName := netip.ParseAddr(name)
 	if name == "" || notName == nil {
+		if !local.IsValid() || local.IsUnspecified() {
+			return nil, errors.New("neither a name nor an address to show a certificate for")
+		}
 		name = local.Unmap().WithZone("").String()
 	}
 	name = strings.TrimSuffix(strings.ToLower(name), ".")
@@ -308,5 +310,3 @@ func (m *Manager) keepersNow() []*keeper {
 	slices.SortFunc(all, func(a, b *keeper) int { return strings.Compare(a.subject.Name, b.subject.Name) })
 	return all
 }
-
-func isJSON(text []byte) bool { return json.Valid(text) }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,13 +17,21 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 )
 
 // holder is the variable that makes this program hold a lock in the store
 // that it names, until it is killed.
 const holder = "GENKAN_TEST_HOLD"
 
+// filler is the variable that makes it write too much into one.
+const filler = "GENKAN_TEST_FILL"
+
 func TestMain(m *testing.M) {
+	if dir := os.Getenv(filler); dir != "" {
+		fmt.Println(fill(dir))
+		return
+	}
 	if dir := os.Getenv(holder); dir != "" {
 		s, err := Open(dir)
 		if err == nil {
@@ -116,16 +125,31 @@ func TestStoreLeavesTheOldOne(t *testing.T) {
 	if err := s.Store(ctx, "a/x", []byte("old")); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Mkdir(filepath.Join(s.Dir(), "a", "dir"), 0o700); err != nil {
-		t.Fatal(err)
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), filler+"="+s.Dir())
+	if out, err := cmd.Output(); err != nil || !strings.Contains(string(out), "file too large") {
+		t.Errorf("writing more than may be written: %q, %v", out, err)
 	}
-	if err := s.Store(ctx, "a/dir", []byte("new")); err == nil { // rename fails, as it would for want of space
-		t.Error("a file in the place of a directory")
+	if got, err := s.Load(ctx, "a/x"); err != nil || string(got) != "old" {
+		t.Errorf("left: %q, %v", got, err)
 	}
 	entries, err := os.ReadDir(filepath.Join(s.Dir(), "a"))
-	if err != nil || len(entries) != 2 {
+	if err != nil || len(entries) != 1 {
 		t.Errorf("left behind: %v, %v", entries, err)
 	}
+}
+
+// fill stores more than this process may write.
+func fill(dir string) error {
+	signal.Ignore(unix.SIGXFSZ)
+	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: 512, Max: 512}); err != nil {
+		return err
+	}
+	s, err := Open(dir)
+	if err != nil {
+		return err
+	}
+	return s.Store(context.Background(), "a/x", make([]byte, 4096))
 }
 
 func TestOneHasTheLock(t *testing.T) {
