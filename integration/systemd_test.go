@@ -47,7 +47,7 @@ func startSystemd(t *testing.T, w *world, config string) *machine {
 	require.File(t, "/lib/systemd/systemd", "Debian package systemd")
 	dir := filepath.Join(w.Dir, "machine")
 	unit, err := exec.Command("sed", "-e", "s|^ExecStart=.*|ExecStart=/run/lab/genkan run -c /run/lab/genkan.toml|",
-		"-e", `s|^\[Unit\]|[Unit]\nDefaultDependencies=no|`, "-e", `s|^\[Service\]|[Service]\nStandardError=append:/run/lab/log|`, "../cmd/genkan/genkan.service").Output()
+		"-e", `s|^\[Unit\]|[Unit]\nDefaultDependencies=no|`, "-e", `s|^\[Service\]|[Service]\nStandardError=append:/run/lab/log|`, "-e", "s|^WatchdogSec=.*|WatchdogSec=3|", "../cmd/genkan/dist/genkan.service").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,10 +128,56 @@ func TestSystemdRestartKeepsTheTunnel(t *testing.T) {
 			t.Errorf("the tunnel's interface is another one after a restart: %d, was %d", now, index)
 		}
 	}
+	m.checkUpgrade(t)
+	reaches("after an upgrade")
+	m.checkWatchdog(t)
+	reaches("after a process that hung")
+	if now := w.linkIndex(t, "tun6rd"); now != index {
+		t.Errorf("the tunnel's interface is another one now: %d, was %d", now, index)
+	}
 	log, err := exec.Command("cat", filepath.Join(w.Dir, "machine", "log")).Output()
-	if err != nil || strings.Count(string(log), "the tunnel stays for the next process") != 2 || strings.Count(string(log), "adopts what a former process left") != 2 {
+	if err != nil || strings.Count(string(log), "the tunnel stays for the next process") != 2 || strings.Count(string(log), "adopts what a former process left") != 4 {
 		t.Errorf("%v, the log:\n%s", err, log)
 	}
 	m.mustSystemctl(t, "stop", "genkan")
 	checkUntouched(t, w.Front, before, "after systemctl stop")
+}
+
+// mainPid is the process that systemd takes for the service.
+func (m *machine) mainPid(t *testing.T) string {
+	t.Helper()
+	out, err := m.systemctl("show", "--property=MainPID,ActiveState", "genkan")
+	if err != nil || !strings.Contains(out, "ActiveState=active") {
+		t.Errorf("systemctl show: %v, %q", err, out)
+	}
+	_, after, _ := strings.Cut(out, "MainPID=")
+	pid, _, _ := strings.Cut(after, "\n")
+	return pid
+}
+
+// checkUpgrade replaces the program within the unit, as confined as that is.
+func (m *machine) checkUpgrade(t *testing.T) {
+	t.Helper()
+	before := m.mainPid(t)
+	out, err := exec.Command("nsenter", "-t", strconv.Itoa(m.Pid()), "-m", "-p", "-n", "/run/lab/genkan", "upgrade").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "process "+before+" is done") {
+		t.Errorf("genkan upgrade: %v, %s", err, out)
+	}
+	if after := m.mainPid(t); after == before || after == "0" {
+		t.Errorf("systemd's main process is %q, was %q", after, before)
+	}
+}
+
+// checkWatchdog stops the process as one that hangs: systemd starts another.
+func (m *machine) checkWatchdog(t *testing.T) {
+	t.Helper()
+	before := m.mainPid(t)
+	m.mustSystemctl(t, "kill", "--signal=STOP", "--kill-whom=main", "genkan")
+	waitUntil(t, 3*patience, "another process", func() error { // Restart=on-failure
+		out, err := m.systemctl("show", "--property=MainPID,ActiveState", "genkan")
+		if err != nil || strings.Contains(out, "MainPID="+before+"\n") || !strings.Contains(out, "ActiveState=active\n") {
+			return fmt.Errorf("%v, %s", err, out)
+		}
+		return nil
+	})
 }
