@@ -69,6 +69,15 @@ func (a Addr) String() string {
 // MarshalText returns String, or nothing for the zero Addr.
 func (a Addr) MarshalText() ([]byte, error) { return a.ip.MarshalText() }
 
+// UnmarshalText is ParseAddr, and takes nothing for the zero Addr.
+func (a *Addr) UnmarshalText(text []byte) (err error) {
+	*a = Addr{}
+	if len(text) > 0 {
+		*a, err = ParseAddr(string(text))
+	}
+	return err
+}
+
 // parseZoned reads an address strictly and keeps the zone of a link-local one.
 // The result may be spelled mapped.
 func parseZoned(s string) (netip.Addr, error) {

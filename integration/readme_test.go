@@ -140,8 +140,38 @@ func checkCommand(t *testing.T, command string) {
 	case "genkan init", "genkan doctor": // their own tests in cmd/genkan
 	case "genkan check": // of the installed file; the console block shows what it says
 	case "systemctl enable --now genkan", "systemctl reload genkan": // checkInstall looks at the unit
+	case "curl --unix-socket /run/genkan/genkan.sock http://genkan/v1/openapi.json":
+		checkAPI(t, command)
 	default:
 		t.Errorf("the command %q: nothing proves it", command)
+	}
+}
+
+// checkAPI runs curl against a daemon with a socket of its own.
+func checkAPI(t *testing.T, command string) {
+	t.Helper()
+	dir := t.TempDir()
+	socket, file := filepath.Join(dir, "sock"), filepath.Join(dir, "genkan.toml")
+	mustWrite(t, file, "state_dir = \""+dir+"\"\n[forward.a]\nlisten = \"127.0.0.1:0\"\nto = \"127.0.0.2:9\"\n")
+	cmd := exec.Command("genkan", "run", "-c", file, "--socket", socket)
+	if err := cmd.Start(); err != nil {
+		t.Error(err)
+		return
+	}
+	defer func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	}()
+	waitUntil(t, patience, "the socket", func() error { _, err := os.Stat(socket); return err })
+	want, err := os.ReadFile("../cmd/genkan/openapi.json")
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	words := strings.Fields(strings.Replace(command, "/run/genkan/genkan.sock", socket, 1))
+	got, err := exec.Command(words[0], append(words[1:], "--silent", "--fail")...).Output()
+	if err != nil || string(got) != string(want) {
+		t.Errorf("%q: %v, %.200q", words, err, got)
 	}
 }
 

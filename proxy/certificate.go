@@ -179,7 +179,7 @@ func (s *Server) pairs() []*certs.Pair {
 
 // certificates tells how all certificates stand.
 func (s *Server) certificates() []certs.Status {
-	all := s.certs.Status()
+	all := append([]certs.Status{}, s.certs.Status()...)
 	for _, p := range s.pairs() {
 		all = append(all, p.Status())
 	}

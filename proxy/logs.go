@@ -106,7 +106,7 @@ func (st *state) checkLogs(errs *faults) {
 
 // stats counts what the logs did, by where they go.
 func (set *logSet) stats() []LogStats {
-	var all []LogStats
+	all := []LogStats{}
 	for spec, l := range set.open {
 		all = append(all, LogStats{spec.To, l.Lost()})
 	}

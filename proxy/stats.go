@@ -127,6 +127,8 @@ func (s *Server) Stats() Stats {
 
 		Limits:       s.bites.stats(),
 		Certificates: s.certificates(),
+
+		Services: []ServiceStats{}, Backends: []BackendStats{}, Rules: []RuleStats{}, Pools: []pool.Stats{}, // none is [] in JSON
 	}
 	add := func(kind, name string, g gateway) {
 		c := g.count

@@ -23,7 +23,7 @@ const (
 )
 
 // An admin shows the state and the metrics over TCP. Nothing can be changed there: that is what the unix socket is
-// for, which only root can reach. The zero admin listens nowhere.
+// for, which root and a group can reach. The zero admin listens nowhere.
 type admin struct {
 	handler http.Handler
 	at      netip.AddrPort // as configured; invalid: nowhere

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,7 +10,9 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -19,6 +22,9 @@ import (
 
 // controlPatience bounds what one question to a running tunnel may take; taking a tunnel down is the longest.
 const controlPatience = 30 * time.Second
+
+// maxAnswer bounds what a running Genkan is listened to, in bytes: the state of 10,000 sites is some of it.
+const maxAnswer = 64 << 20
 
 // controlSocket is where the process that owns a tunnel interface answers.
 func controlSocket(cfg tunnel.Config) string {
@@ -39,7 +45,7 @@ type tunnelStatus struct {
 	ConfirmUntil *time.Time `json:"confirm_until,omitempty"` // taken down then, unless confirmed
 }
 
-// A control answers questions on a unix socket that only root can reach.
+// A control answers questions on a unix socket, which root and a group can reach.
 type control struct {
 	server http.Server
 	served chan error
@@ -78,10 +84,24 @@ func listenControl(path string) (*net.UnixListener, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Chmod(path, 0o600); err != nil {
+	if err := shareControl(path); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
+}
+
+// controlGroup is the group that may ask, where there is one of the name.
+const controlGroup = "genkan"
+
+// shareControl lets root and the group reach a socket: root alone where there is no such group, or this process may not
+// give the socket to it.
+func shareControl(path string) error {
+	if group, err := user.LookupGroup(controlGroup); err == nil {
+		if gid, err := strconv.Atoi(group.Gid); err == nil {
+			_ = os.Chown(path, -1, gid) // the unit does it then
+		}
+	}
+	return os.Chmod(path, 0o660)
 }
 
 // leave lets another process, which has the socket too, take the questions. Those that came go on. A nil control has
@@ -111,14 +131,6 @@ func (c *control) close() error {
 	return err
 }
 
-// statusAnswer answers GET /status.
-func statusAnswer(status func() tunnelStatus) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(status()) // the asker has gone: nobody is left to tell
-	}
-}
-
 // errNobody says that no process answers at a socket.
 var errNobody = errors.New("nobody answers")
 
@@ -143,7 +155,7 @@ func ask(ctx context.Context, socket, method, path string, body io.Reader) ([]by
 		return nil, err
 	}
 	defer answer.Close()
-	return io.ReadAll(io.LimitReader(answer, 1<<20))
+	return io.ReadAll(io.LimitReader(answer, maxAnswer))
 }
 
 // askStream is ask for an answer that comes bit by bit, until ctx ends. The caller closes it.
@@ -175,5 +187,43 @@ func askStream(ctx context.Context, socket, method, path string, body io.Reader)
 	}
 	defer answer.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(answer.Body, 1<<20))
-	return nil, errors.Join(err, errors.New(strings.TrimSpace(string(text))))
+	if err != nil {
+		return nil, err
+	}
+	var f fault
+	if json.Unmarshal(text, &f) != nil || f.Error == "" {
+		f.Error = strings.TrimSpace(string(text))
+	}
+	return nil, errors.New(f.Error)
+}
+
+// askRun asks the running Genkan.
+func askRun(ctx context.Context, socket, method, path string, body io.Reader) ([]byte, error) {
+	text, err := ask(ctx, socket, method, path, body)
+	if errors.Is(err, errNobody) {
+		err = fmt.Errorf("no Genkan answers at %s; start genkan run as root", socket)
+	}
+	return text, err
+}
+
+// askFor asks the running Genkan for something.
+func askFor[T any](ctx context.Context, socket, path string) (v T, err error) {
+	text, err := askRun(ctx, socket, http.MethodGet, path, nil)
+	if err != nil {
+		return v, err
+	}
+	return v, json.Unmarshal(text, &v)
+}
+
+// askChange asks the running Genkan to change something.
+func askChange[T any](ctx context.Context, socket, method, path string, question any) (v T, err error) {
+	body, err := json.Marshal(question)
+	if err != nil {
+		return v, err
+	}
+	text, err := askRun(ctx, socket, method, path, bytes.NewReader(body))
+	if err != nil {
+		return v, err
+	}
+	return v, json.Unmarshal(text, &v)
 }

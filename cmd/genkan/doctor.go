@@ -102,12 +102,12 @@ there are warnings, and 1 where something does not work. It is best run as root,
 func newPatient(ctx context.Context, plan *config.Plan, socket string) *patient {
 	p := &patient{plan: plan}
 	var s runState
-	if text, err := ask(ctx, socket, http.MethodGet, "/status", nil); err == nil && json.Unmarshal(text, &s) == nil {
+	if text, err := ask(ctx, socket, http.MethodGet, "/v1/status", nil); err == nil && json.Unmarshal(text, &s) == nil {
 		p.running, p.tunnel = &s, s.Tunnel
 	}
 	if p.tunnel == nil && plan.Tunnel != nil {
 		var t tunnelStatus
-		if text, err := askTunnel(ctx, *plan.Tunnel, http.MethodGet, "/status"); err == nil && json.Unmarshal(text, &t) == nil {
+		if text, err := askTunnel(ctx, *plan.Tunnel, http.MethodGet, "/v1/tunnel"); err == nil && json.Unmarshal(text, &t) == nil {
 			p.tunnel = &t
 		}
 	}

@@ -25,7 +25,7 @@ Rules are read in the order of the command line and the first that matches decid
 all others are denied; with --deny alone, all others may enter. Ports from 1024 on need no privilege.`,
 		Args: arguments(2, 2, "LISTEN BACKEND"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			log, closeLog, err := logs.logger(io.err)
+			log, closeLog, err := logs.logger(io.err, nil)
 			if err != nil {
 				return err
 			}

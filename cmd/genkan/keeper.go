@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
@@ -99,8 +98,7 @@ func planPorts(plan *config.Plan, address acl.Addr) ([]tunnel.Port, error) {
 
 // answers is what the keeper does when asked.
 func (k *keeper) answers() http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("GET /status", statusAnswer(func() tunnelStatus {
+	status := func(w http.ResponseWriter, _ *http.Request) {
 		s := tunnelStatus{Status: k.tunnel.Status(), Pid: os.Getpid()}
 		k.mu.Lock()
 		defer k.mu.Unlock()
@@ -108,24 +106,28 @@ func (k *keeper) answers() http.Handler {
 			until := k.until
 			s.ConfirmUntil = &until
 		}
-		return s
-	}))
-	mux.HandleFunc("POST /confirm", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, s, nil)
+	}
+	confirm := func(w http.ResponseWriter, _ *http.Request) {
 		k.mu.Lock()
 		defer k.mu.Unlock()
 		if k.deadline == nil || !k.deadline.Stop() {
-			http.Error(w, "nothing waits for a confirmation", http.StatusConflict)
+			answer(w, nil, errors.New("nothing waits for a confirmation"))
 			return
 		}
 		k.deadline, k.until = nil, time.Time{}
 		k.log.Info("confirmed: the tunnel stays")
-	})
-	mux.HandleFunc("POST /down", func(w http.ResponseWriter, _ *http.Request) {
+	}
+	down := func(w http.ResponseWriter, _ *http.Request) {
 		k.stop(nil)
 		<-k.down
 		if k.err != nil {
-			http.Error(w, fmt.Sprintf("not all could be taken back: %v", k.err), http.StatusInternalServerError)
+			answer(w, nil, refuse(http.StatusInternalServerError, "not all could be taken back: %w", k.err))
 		}
+	}
+	return serveRoutes([]route{
+		{"GET /v1/tunnel", status},
+		{"POST /v1/tunnel/confirm", confirm},
+		{"POST /v1/tunnel/down", down},
 	})
-	return mux
 }

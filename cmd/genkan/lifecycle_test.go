@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -32,7 +31,7 @@ func startConfigured(t *testing.T, extra string) *configured {
 	c.write(t, "genkan.toml", fmt.Sprintf("include = [\"sites/*.toml\"]\nstate_dir = %q\n%s", filepath.Join(dir, "state"), extra))
 	c.write(t, "sites/a.toml", c.forward("a"))
 	c.process = startProcess(t, "run", "-c", c.file, "--socket", c.socket)
-	if _, err := ask(t.Context(), c.socket, http.MethodPost, "/reload?dry-run=yes", nil); err != nil {
+	if _, err := ask(t.Context(), c.socket, http.MethodPost, "/v1/reload?dry_run=true", nil); err != nil {
 		t.Fatal(err) // from its answer on it takes signals, too
 	}
 	return c
@@ -132,13 +131,13 @@ func TestConfigAsItRuns(t *testing.T) {
 		{Path: filepath.Join(c.dir, "sites/a.toml"), Text: c.read(t, "sites/a.toml")},
 	}
 	c.write(t, "sites/a.toml", "edited")
-	text, err := ask(t.Context(), c.socket, http.MethodGet, "/config", nil)
+	text, err := ask(t.Context(), c.socket, http.MethodGet, "/v1/config", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var got []config.Source
-	if err := json.Unmarshal(text, &got); err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
-		t.Errorf("GET /config: %q, %v, want %q", got, err, want)
+	got := mustDecode[runningFiles](t, text).Files
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("GET /config: %q, want %q", got, want)
 	}
 }
 
@@ -166,7 +165,7 @@ func TestReloadStorm(t *testing.T) {
 	var all sync.WaitGroup
 	for range storm {
 		all.Go(func() {
-			if _, err := ask(t.Context(), c.socket, http.MethodPost, "/reload", nil); err != nil {
+			if _, err := ask(t.Context(), c.socket, http.MethodPost, "/v1/reload", nil); err != nil {
 				t.Error(err)
 			}
 		})
@@ -190,7 +189,7 @@ func TestReloadStorm(t *testing.T) {
 		}
 		done <- n
 	}()
-	if _, err := ask(t.Context(), c.socket, http.MethodPost, "/reload", nil); err != nil {
+	if _, err := ask(t.Context(), c.socket, http.MethodPost, "/v1/reload", nil); err != nil {
 		t.Fatal(err)
 	}
 	select {

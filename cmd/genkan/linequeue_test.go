@@ -12,7 +12,7 @@ import (
 func TestLogNeverWaits(t *testing.T) {
 	reader, writer := io.Pipe()
 	flags := logFlags{format: "json", level: "info"}
-	log, closeLog, err := flags.logger(writer)
+	log, closeLog, err := flags.logger(writer, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +49,7 @@ func TestLogNeverWaits(t *testing.T) {
 func TestLogDurations(t *testing.T) {
 	var text bytes.Buffer
 	flags := logFlags{format: "json", level: "info"}
-	log, closeLog, err := flags.logger(&text)
+	log, closeLog, err := flags.logger(&text, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

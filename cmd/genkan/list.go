@@ -1,10 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -39,7 +37,7 @@ func listShowCommand(io streams, socket *string) *cobra.Command {
 		Short: "Show the lists, and what was added to them",
 		Args:  arguments(0, 1, "[NAME]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			path := "/lists"
+			path := "/v1/lists"
 			if len(args) == 1 {
 				path += "?name=" + url.QueryEscape(args[0])
 			}
@@ -88,6 +86,7 @@ func (e addedEntry) ends() string {
 
 func listAddCommand(io streams, socket *string) *cobra.Command {
 	var c listChange
+	var holds time.Duration
 	cmd := &cobra.Command{
 		Use:   "add NAME ENTRY [--for 1h] [--cut]",
 		Short: "Add an address, prefix or range to a list at run time",
@@ -95,19 +94,22 @@ func listAddCommand(io streams, socket *string) *cobra.Command {
 --for, or never without it. What is open goes on unless --cut ends the connections of those clients.`,
 		Args: arguments(2, 2, "NAME ENTRY"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c.List, c.Entry = args[0], args[1]
-			changed, err := askChange(cmd.Context(), *socket, "/lists/add", c)
+			c.Entry = args[1]
+			if holds != 0 {
+				c.For = holds.String()
+			}
+			changed, err := askChange[listChanged](cmd.Context(), *socket, http.MethodPost, entriesOf(args[0]), c)
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(io.out, "%s: added %s %s\n", c.List, changed.Entry, changed.ends())
+			fmt.Fprintf(io.out, "%s: added %s %s\n", args[0], changed.Entry, changed.ends())
 			if c.Cut {
 				fmt.Fprintf(io.out, "%s cut\n", plural(changed.Cut, "connection"))
 			}
 			return nil
 		},
 	}
-	cmd.Flags().DurationVar(&c.For, "for", 0, "how long it holds, as `1h`; without it for good")
+	cmd.Flags().DurationVar(&holds, "for", 0, "how long it holds, as `1h`; without it for good")
 	cmd.Flags().BoolVar(&c.Cut, "cut", false, "end the open connections of these clients")
 	return cmd
 }
@@ -118,11 +120,11 @@ func listDelCommand(io streams, socket *string) *cobra.Command {
 		Short: "Take an entry away that was added at run time",
 		Args:  arguments(2, 2, "NAME ENTRY"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c := listChange{List: args[0], Entry: args[1]}
-			if _, err := askChange(cmd.Context(), *socket, "/lists/del", c); err != nil {
+			path := entriesOf(args[0]) + "?entry=" + url.QueryEscape(args[1])
+			if _, err := askRun(cmd.Context(), *socket, http.MethodDelete, path, nil); err != nil {
 				return err
 			}
-			fmt.Fprintf(io.out, "%s: took away %s\n", c.List, c.Entry)
+			fmt.Fprintf(io.out, "%s: took away %s\n", args[0], args[1])
 			return nil
 		},
 	}
@@ -130,7 +132,7 @@ func listDelCommand(io streams, socket *string) *cobra.Command {
 
 // runningBans gives a plan's lists the entries that were added to them at run time, where a Genkan runs the same file.
 func runningBans(ctx context.Context, socket string, plan *config.Plan) {
-	text, err := ask(ctx, socket, http.MethodGet, "/lists", nil)
+	text, err := ask(ctx, socket, http.MethodGet, "/v1/lists", nil)
 	var all listsState
 	if err != nil || json.Unmarshal(text, &all) != nil {
 		return
@@ -159,24 +161,5 @@ func runningBans(ctx context.Context, socket string, plan *config.Plan) {
 	}
 }
 
-func askChange(ctx context.Context, socket, path string, c listChange) (listChanged, error) {
-	var changed listChanged
-	body, err := json.Marshal(c)
-	if err != nil {
-		return changed, err
-	}
-	text, err := askRun(ctx, socket, http.MethodPost, path, bytes.NewReader(body))
-	if err != nil {
-		return changed, err
-	}
-	return changed, json.Unmarshal(text, &changed)
-}
-
-// askRun asks the running Genkan.
-func askRun(ctx context.Context, socket, method, path string, body io.Reader) ([]byte, error) {
-	text, err := ask(ctx, socket, method, path, body)
-	if errors.Is(err, errNobody) {
-		err = fmt.Errorf("no Genkan answers at %s; start genkan run as root", socket)
-	}
-	return text, err
-}
+// entriesOf is where the entries of a list are.
+func entriesOf(list string) string { return "/v1/lists/" + url.PathEscape(list) + "/entries" }

@@ -2,13 +2,10 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"net/http"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -18,9 +15,6 @@ import (
 	"genkan/acl/list"
 	"genkan/cmd/genkan/config"
 )
-
-// runSocket is where a running Genkan answers the subcommands that ask it.
-const runSocket = "/run/genkan/genkan.sock"
 
 // The lists of a running Genkan: their files are watched, and entries are added at run time. The zero value has none.
 type lists struct {
@@ -185,12 +179,11 @@ func (l *lists) unknown(name string) error {
 	return fmt.Errorf("no list %q; the lists are %q", name, names)
 }
 
-// A listChange is what "genkan list add" and "del" ask for.
+// A listChange is an entry that is to be added.
 type listChange struct {
-	List  string        `json:"list"`
-	Entry string        `json:"entry"`
-	For   time.Duration `json:"for"` // 0: for good
-	Cut   bool          `json:"cut"` // ends the connections of those clients
+	Entry string `json:"entry"`
+	For   string `json:"for"` // how long it holds, as "1h"; "": for good
+	Cut   bool   `json:"cut"` // ends the connections of those clients
 }
 
 // A listChanged is the answer.
@@ -212,11 +205,18 @@ func (l *lists) known(name string) error {
 	return nil
 }
 
-func (l *lists) add(c listChange) (listChanged, error) {
-	if err := l.known(c.List); err != nil {
+func (l *lists) add(name string, c listChange) (listChanged, error) {
+	if err := l.known(name); err != nil {
 		return listChanged{}, err
 	}
-	e, err := l.book.Add(c.List, c.Entry, c.For)
+	var holds time.Duration
+	if c.For != "" {
+		var err error
+		if holds, err = time.ParseDuration(c.For); err != nil || holds <= 0 {
+			return listChanged{}, refuse(http.StatusBadRequest, "for %q is no duration; write \"1h\"", c.For)
+		}
+	}
+	e, err := l.book.Add(name, c.Entry, holds)
 	if err != nil {
 		return listChanged{}, err
 	}
@@ -224,82 +224,60 @@ func (l *lists) add(c listChange) (listChanged, error) {
 	if c.Cut {
 		changed.Cut = l.front.proxy.Cut(e.Range.Contains)
 	}
-	l.front.log.Info("list entry added", "list", c.List, "entry", changed.Entry, "for", c.For, "cut", changed.Cut)
+	l.front.log.Info("list entry added", "list", name, "entry", changed.Entry, "for", holds, "cut", changed.Cut)
 	return changed, nil
 }
 
-func (l *lists) del(c listChange) (listChanged, error) {
-	if err := l.known(c.List); err != nil {
+func (l *lists) del(name, entry string) (listChanged, error) {
+	if err := l.known(name); err != nil {
 		return listChanged{}, err
 	}
-	if err := l.book.Del(c.List, c.Entry); err != nil {
+	if err := l.book.Del(name, entry); err != nil {
 		return listChanged{}, err
 	}
-	l.front.log.Info("list entry taken away", "list", c.List, "entry", c.Entry)
-	return listChanged{addedEntry: addedEntry{Entry: c.Entry}}, nil
+	l.front.log.Info("list entry taken away", "list", name, "entry", entry)
+	return listChanged{addedEntry: addedEntry{Entry: entry}}, nil
 }
 
-// answers is what a running Genkan does when asked about its lists.
-func (l *lists) answers(mux *http.ServeMux) {
-	mux.HandleFunc("GET /lists", func(w http.ResponseWriter, r *http.Request) {
-		all, err := l.state(r.URL.Query().Get("name"))
-		answer(w, all, err)
-	})
-	change := func(do func(listChange) (listChanged, error)) http.HandlerFunc {
-		return func(w http.ResponseWriter, r *http.Request) {
-			var c listChange
-			if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10)).Decode(&c); err != nil {
-				answer(w, nil, err)
-				return
-			}
-			changed, err := do(c)
-			answer(w, changed, err)
+// A ban is an entry that was added to a list at run time.
+type ban struct {
+	List string `json:"list"`
+	addedEntry
+}
+
+func (l *lists) bans() ([]ban, error) {
+	all := []ban{}
+	state, err := l.state("")
+	for _, one := range state.Lists {
+		for _, e := range one.Added {
+			all = append(all, ban{one.Name, e})
 		}
 	}
-	mux.HandleFunc("POST /lists/add", change(l.add))
-	mux.HandleFunc("POST /lists/del", change(l.del))
+	return all, err
 }
 
-// answer writes JSON, or an error in words.
-func answer(w http.ResponseWriter, v any, err error) {
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusConflict)
-		return
+// routes are what can be asked for about lists.
+func (l *lists) routes() []route {
+	return []route{
+		{"GET /v1/lists", func(w http.ResponseWriter, r *http.Request) {
+			all, err := l.state(r.URL.Query().Get("name"))
+			answer(w, all, err)
+		}},
+		{"GET /v1/bans", func(w http.ResponseWriter, _ *http.Request) {
+			all, err := l.bans()
+			answer(w, all, err)
+		}},
+		{"POST /v1/lists/{name}/entries", func(w http.ResponseWriter, r *http.Request) {
+			c, err := question[listChange](w, r)
+			var changed listChanged
+			if err == nil {
+				changed, err = l.add(r.PathValue("name"), c)
+			}
+			answer(w, changed, err)
+		}},
+		{"DELETE /v1/lists/{name}/entries", func(w http.ResponseWriter, r *http.Request) {
+			changed, err := l.del(r.PathValue("name"), r.URL.Query().Get("entry"))
+			answer(w, changed, err)
+		}},
 	}
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(v) // the asker has gone: nobody is left to tell
-}
-
-// isTaken tells whether another Genkan answers at our socket.
-func (f *front) isTaken(ctx context.Context) bool {
-	_, err := ask(ctx, f.socket, http.MethodGet, "/lists", nil)
-	return !errors.Is(err, errNobody)
-}
-
-// openRunSocket lets subcommands ask this Genkan. Where the directory cannot be had, as without root, there is none.
-func (f *front) openRunSocket(ctx context.Context) error {
-	if f.socket == "" {
-		return nil
-	}
-	inherited, err := f.from.takeListener(fdControl)
-	if err != nil {
-		return err
-	}
-	if inherited == nil && f.isTaken(ctx) {
-		return fmt.Errorf("another Genkan answers at %s; stop it, or give this one a socket of its own by --socket", f.socket)
-	}
-	if err := os.MkdirAll(filepath.Dir(f.socket), 0o755); err != nil && !errors.Is(err, fs.ErrPermission) {
-		return err
-	}
-	mux := http.NewServeMux()
-	f.lists.answers(mux)
-	f.stateAnswers(mux)
-	f.upgradeAnswers(mux)
-	c, err := startControl(f.socket, inherited, mux)
-	if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
-		f.log.Warn("subcommands cannot ask this process", "error", err)
-		return nil
-	}
-	f.control = c
-	return err
 }

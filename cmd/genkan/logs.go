@@ -18,8 +18,9 @@ func (f *logFlags) add(cmd *cobra.Command) {
 }
 
 // logger writes one line an event to out, and never waits for out's reader:
-// lines are written on the loops that carry the traffic. Call close at the end.
-func (f *logFlags) logger(out io.Writer) (log *slog.Logger, close func(), err error) {
+// lines are written on the loops that carry the traffic. What is logged goes to
+// hub, too, unless it is nil. Call close at the end.
+func (f *logFlags) logger(out io.Writer, hub *logHub) (log *slog.Logger, close func(), err error) {
 	options := slog.HandlerOptions{ReplaceAttr: readable}
 	switch f.level {
 	case "debug":
@@ -41,7 +42,10 @@ func (f *logFlags) logger(out io.Writer) (log *slog.Logger, close func(), err er
 		return nil, nil, usagef("--log-format %q: write text, json or auto", f.format)
 	}
 	lines := newLineQueue(out, slog.New(handler(out)))
-	return slog.New(handler(lines)), lines.Close, nil
+	if hub == nil {
+		return slog.New(handler(lines)), lines.Close, nil
+	}
+	return slog.New(slog.NewMultiHandler(handler(lines), hub.handler(&options))), lines.Close, nil
 }
 
 // readable spells durations as people do, in JSON too, which has nanoseconds.

@@ -139,7 +139,7 @@ func (s sink) services(p proxy.Stats) {
 func distinctBackends(all []proxy.BackendStats) []proxy.BackendStats {
 	type key struct{ kind, name, backend string }
 	at := make(map[key]int)
-	var sums []proxy.BackendStats
+	sums := []proxy.BackendStats{}
 	for _, b := range all {
 		k := key{b.Kind, b.Name, b.Backend}
 		i, ok := at[k]

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -235,7 +236,7 @@ func runningState(t *testing.T, socket string) stateAnswer {
 	}
 	_, s.lists, _ = genkan("", "list", "show", "--socket", socket)
 	s.lists = regexp.MustCompile(`(?m)^  the file as it is now .*\n`).ReplaceAllString(s.lists, "")
-	config, err := ask(t.Context(), socket, http.MethodGet, "/config", nil)
+	config, err := ask(t.Context(), socket, http.MethodGet, "/v1/config", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -244,6 +245,6 @@ func runningState(t *testing.T, socket string) stateAnswer {
 }
 
 func (s stateAnswer) equal(o stateAnswer) bool {
-	return slices.Equal(s.Listening, o.Listening) && slices.Equal(s.Proxy.Services, o.Proxy.Services) &&
+	return slices.Equal(s.Listening, o.Listening) && reflect.DeepEqual(s.Proxy.Services, o.Proxy.Services) &&
 		slices.Equal(s.Proxy.Backends, o.Proxy.Backends) && slices.Equal(s.Proxy.Rules, o.Proxy.Rules) && s.lists == o.lists && s.config == o.config
 }

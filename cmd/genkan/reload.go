@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -10,7 +9,6 @@ import (
 	"os/signal"
 	"slices"
 	"syscall"
-	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
@@ -174,37 +172,6 @@ func (f *front) apply(plan *config.Plan) error {
 	return err
 }
 
-// stateAnswers is what a running Genkan does when asked about itself.
-func (f *front) stateAnswers(mux *http.ServeMux) {
-	mux.HandleFunc("GET /config", func(w http.ResponseWriter, _ *http.Request) {
-		k, err := keptOf(f.lists.current())
-		answer(w, k.Files, err)
-	})
-	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { answer(w, f.state(), nil) })
-	mux.HandleFunc("GET /who", func(w http.ResponseWriter, r *http.Request) {
-		at, err := time.Parse(time.RFC3339Nano, r.URL.Query().Get("at"))
-		if err != nil {
-			at = time.Now()
-		}
-		all, err := f.who(r.URL.Query().Get("address"), at)
-		answer(w, all, err)
-	})
-	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, r *http.Request) {
-		done := make(chan reloadDone, 1)
-		select {
-		case f.asked <- reloadAsked{r.URL.Query().Has("dry-run"), done}:
-			d := <-done
-			if d.diff == nil {
-				d.diff = []string{}
-			}
-			answer(w, d.diff, d.err)
-		case <-f.ended:
-			answer(w, nil, errors.New("this Genkan is stopping"))
-		case <-r.Context().Done():
-		}
-	})
-}
-
 // reloadCommand is "genkan reload".
 func reloadCommand(io streams) *cobra.Command {
 	var socket string
@@ -216,22 +183,18 @@ func reloadCommand(io streams) *cobra.Command {
 changes. Where the file does not hold, the old configuration goes on and the mistakes are shown. What is open goes on.`,
 		Args: arguments(0, 0, "[--dry-run]"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			path := "/reload"
+			path := "/v1/reload"
 			if dryRun {
-				path += "?dry-run=yes"
+				path += "?dry_run=true"
 			}
-			text, err := askRun(cmd.Context(), socket, http.MethodPost, path, nil)
+			done, err := askChange[reloaded](cmd.Context(), socket, http.MethodPost, path, nil)
 			if err != nil {
 				return err
 			}
-			var lines []string
-			if err := json.Unmarshal(text, &lines); err != nil {
-				return err
-			}
-			for _, line := range lines {
+			for _, line := range done.Changes {
 				fmt.Fprintln(io.out, line)
 			}
-			if len(lines) == 0 {
+			if len(done.Changes) == 0 {
 				fmt.Fprintln(io.out, "nothing differs")
 			}
 			return nil

@@ -136,7 +136,7 @@ func restore(s config.Source) error {
 
 // reload has the running Genkan read the files, where there is one.
 func (r *rollback) reload(ctx context.Context, socket string) error {
-	text, err := ask(ctx, socket, http.MethodPost, "/reload", nil)
+	text, err := ask(ctx, socket, http.MethodPost, "/v1/reload", nil)
 	if errors.Is(err, errNobody) {
 		fmt.Fprintln(r.out, "no Genkan runs: start it")
 		return nil
@@ -144,10 +144,10 @@ func (r *rollback) reload(ctx context.Context, socket string) error {
 	if err != nil {
 		return err
 	}
-	var lines []string
-	if err := json.Unmarshal(text, &lines); err != nil {
+	var done reloaded
+	if err := json.Unmarshal(text, &done); err != nil {
 		return err
 	}
-	fmt.Fprintf(r.out, "reloaded: %s\n", plural(len(lines), "difference"))
+	fmt.Fprintf(r.out, "reloaded: %s\n", plural(len(done.Changes), "difference"))
 	return nil
 }

@@ -13,6 +13,7 @@ func runCommand(io streams) *cobra.Command {
 	var file, socket string
 	var replace bool
 	var logs logFlags
+	hub := &logHub{}
 	cmd := &cobra.Command{
 		Use:   "run [-c FILE]",
 		Short: "Run as the configuration says, until SIGTERM",
@@ -22,7 +23,7 @@ SIGUSR2 is "genkan upgrade" without a binary. Sockets of systemd (LISTEN_FDS) ar
 SIGTERM and SIGINT let what is open finish and undo everything; a second one ends at once.`,
 		Args: arguments(0, 0, "[-c FILE]"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			log, closeLog, err := logs.logger(io.err)
+			log, closeLog, err := logs.logger(io.err, hub)
 			if err != nil {
 				return err
 			}
@@ -47,7 +48,7 @@ SIGTERM and SIGINT let what is open finish and undo everything; a second one end
 			}
 			log = log.With("front", hostname())
 			return untilSignal(cmd.Context(), log, func(ctx context.Context) error {
-				f := &front{plan: plan, log: log, out: io.out, reloads: true, socket: socket, from: from}
+				f := &front{plan: plan, log: log, out: io.out, reloads: true, socket: socket, from: from, logs: hub}
 				return f.serve(ctx)
 			})
 		},

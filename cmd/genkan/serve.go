@@ -30,7 +30,9 @@ type front struct {
 	status *control // answers about the tunnel; nil: none
 
 	lists    lists
-	names    *names // DNS that follows the tunnel
+	steering steeringFile
+	logs     *logHub // nil: nobody can listen
+	names    *names  // DNS that follows the tunnel
 	since    time.Time
 	asked    chan reloadAsked  // by "genkan reload", taken by watch
 	upgrades chan upgradeAsked // by "genkan upgrade", likewise
@@ -122,14 +124,16 @@ func (f *front) followNames() {
 
 // answers is what a running Genkan says to the subcommands of "genkan tunnel".
 func (f *front) answers() http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("GET /status", statusAnswer(func() tunnelStatus {
-		return tunnelStatus{Status: f.tunnel.Status(), Pid: os.Getpid()}
-	}))
-	mux.HandleFunc("POST /", func(w http.ResponseWriter, _ *http.Request) {
-		http.Error(w, fmt.Sprintf("the tunnel belongs to \"genkan run\" (process %d) and goes with it; stop that", os.Getpid()), http.StatusConflict)
+	notOurs := func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, nil, fmt.Errorf("the tunnel belongs to \"genkan run\" (process %d) and goes with it; stop that", os.Getpid()))
+	}
+	return serveRoutes([]route{
+		{"GET /v1/tunnel", func(w http.ResponseWriter, _ *http.Request) {
+			answer(w, tunnelStatus{Status: f.tunnel.Status(), Pid: os.Getpid()}, nil)
+		}},
+		{"POST /v1/tunnel/confirm", notOurs},
+		{"POST /v1/tunnel/down", notOurs},
 	})
-	return mux
 }
 
 // lower undoes raise. Where systemd is about to start the next process, the tunnel stays for that.
@@ -165,6 +169,7 @@ func (f *front) open(ctx context.Context, parcels []proxy.Parcel) error {
 		return err
 	}
 	f.proxy = server
+	f.restoreSteering()
 	err = f.admit()
 	if err == nil {
 		err = f.openAdmin(ctx)

@@ -51,7 +51,7 @@ func statusCommand(io streams) *cobra.Command {
 		Short: "Say what is going on now",
 		Args:  arguments(0, 0, "[--json]"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			text, err := askRun(cmd.Context(), socket, http.MethodGet, "/status", nil)
+			text, err := askRun(cmd.Context(), socket, http.MethodGet, "/v1/status", nil)
 			if err != nil {
 				return err
 			}

@@ -12,7 +12,7 @@ import (
 
 // tunnelConfirmCommand is "genkan tunnel confirm".
 func tunnelConfirmCommand(streams streams) *cobra.Command {
-	return tunnelAskCommand("confirm", "Keep the tunnel that was brought up with --confirm", "/confirm", func(out io.Writer, _ []byte) error {
+	return tunnelAskCommand("confirm", "Keep the tunnel that was brought up with --confirm", "/v1/tunnel/confirm", func(out io.Writer, _ []byte) error {
 		_, err := fmt.Fprintln(out, "The tunnel stays.")
 		return err
 	}, streams)
@@ -22,7 +22,7 @@ func tunnelConfirmCommand(streams streams) *cobra.Command {
 func tunnelAskCommand(use, short, path string, done func(out io.Writer, answer []byte) error, io streams) *cobra.Command {
 	var name string
 	method := http.MethodPost
-	if path == "/status" {
+	if path == "/v1/tunnel" {
 		method = http.MethodGet
 	}
 	cmd := &cobra.Command{

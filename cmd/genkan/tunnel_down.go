@@ -21,7 +21,7 @@ func tunnelDownCommand(io streams) *cobra.Command {
 		Args:  arguments(0, 0, "[--interface NAME]"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg := tunnel.Config{Interface: name}
-			_, err := askTunnel(cmd.Context(), cfg, http.MethodPost, "/down")
+			_, err := askTunnel(cmd.Context(), cfg, http.MethodPost, "/v1/tunnel/down")
 			if errors.Is(err, errNoTunnel) {
 				err = takeDown(cfg)
 			}

@@ -36,7 +36,7 @@ func loadBeside(ctx context.Context, file string) (*config.Plan, error) {
 		return plan, err
 	}
 	var s tunnelStatus
-	if text, err := askTunnel(ctx, *plan.Tunnel, http.MethodGet, "/status"); err != nil || json.Unmarshal(text, &s) != nil {
+	if text, err := askTunnel(ctx, *plan.Tunnel, http.MethodGet, "/v1/tunnel"); err != nil || json.Unmarshal(text, &s) != nil {
 		return plan, nil // none runs
 	}
 	return config.Load(file, config.Options{Stands: stands(s.Status)})

@@ -14,7 +14,7 @@ import (
 // tunnelStatusCommand is "genkan tunnel status".
 func tunnelStatusCommand(streams streams) *cobra.Command {
 	var asJSON bool
-	cmd := tunnelAskCommand("status [--json]", "Say what the tunnel is and has done", "/status", func(out io.Writer, answer []byte) error {
+	cmd := tunnelAskCommand("status [--json]", "Say what the tunnel is and has done", "/v1/tunnel", func(out io.Writer, answer []byte) error {
 		if asJSON {
 			_, err := out.Write(answer)
 			return err

@@ -57,7 +57,7 @@ same name and an IPv6 default route that exist already are not touched without -
 
 // nobodyKeeps refuses where a process has this tunnel already.
 func nobodyKeeps(ctx context.Context, plan *config.Plan) error {
-	answer, err := askTunnel(ctx, *plan.Tunnel, http.MethodGet, "/status")
+	answer, err := askTunnel(ctx, *plan.Tunnel, http.MethodGet, "/v1/tunnel")
 	if errors.Is(err, errNoTunnel) {
 		return nil
 	}
@@ -83,7 +83,7 @@ func tunnelKeepCommand(_ streams) *cobra.Command {
 		Hidden: true,
 		Args:   arguments(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			log, closeLog, err := logs.logger(os.Stderr)
+			log, closeLog, err := logs.logger(os.Stderr, nil)
 			if err != nil {
 				return err
 			}

@@ -273,35 +273,34 @@ func (f *front) leave(y *younger) {
 	f.stop()
 }
 
-// upgradeAnswers is what a running Genkan does when asked for an upgrade: it tells how it goes, one line of JSON each.
-func (f *front) upgradeAnswers(mux *http.ServeMux) {
-	mux.HandleFunc("POST /upgrade", func(w http.ResponseWriter, r *http.Request) {
-		control := http.NewResponseController(w)
-		within, _ := time.ParseDuration(r.URL.Query().Get("within")) // absent: 0
-		// The drain may take longer than other answers.
-		_ = control.SetWriteDeadline(time.Now().Add(upgradeWithin + within + switchWithin + f.plan.Proxy.Timeouts.Drain + 2*controlPatience))
-		told := json.NewEncoder(w)
-		tell := func(text string) {
-			_ = told.Encode(upgradeWord{Text: text}) // the asker has gone: the upgrade goes on
-			_ = control.Flush()
-		}
-		done := make(chan error, 1)
-		asked := upgradeAsked{binary: r.URL.Query().Get("binary"), within: within, tell: tell, done: done}
-		select {
-		case f.upgrades <- asked:
-		case <-f.ended:
-			answer(w, nil, errors.New("this Genkan is stopping"))
-			return
-		case <-r.Context().Done():
-			return
-		}
-		if err := <-done; err != nil {
-			f.log.Error("upgrade failed, this process goes on", "error", err)
-			_ = told.Encode(upgradeWord{Error: err.Error()})
-			return
-		}
-		f.tellDrain(r.Context(), tell)
-	})
+// answerUpgrade upgrades, and tells how it goes, one line of JSON each.
+func (f *front) answerUpgrade(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	control := http.NewResponseController(w)
+	within, _ := time.ParseDuration(r.URL.Query().Get("within")) // absent: 0
+	// The drain may take longer than other answers.
+	_ = control.SetWriteDeadline(time.Now().Add(upgradeWithin + within + switchWithin + f.plan.Proxy.Timeouts.Drain + 2*controlPatience))
+	told := json.NewEncoder(w)
+	tell := func(text string) {
+		_ = told.Encode(upgradeWord{Text: text}) // the asker has gone: the upgrade goes on
+		_ = control.Flush()
+	}
+	done := make(chan error, 1)
+	asked := upgradeAsked{binary: r.URL.Query().Get("binary"), within: within, tell: tell, done: done}
+	select {
+	case f.upgrades <- asked:
+	case <-f.ended:
+		answer(w, nil, errStopping)
+		return
+	case <-r.Context().Done():
+		return
+	}
+	if err := <-done; err != nil {
+		f.log.Error("upgrade failed, this process goes on", "error", err)
+		_ = told.Encode(upgradeWord{Error: err.Error()})
+		return
+	}
+	f.tellDrain(r.Context(), tell)
 }
 
 // An upgradeWord is one line of the answer.
@@ -360,7 +359,7 @@ and ends. Where the new one does not start, refuses the configuration, crashes o
 // askUpgrade shows the answer as it comes.
 func askUpgrade(ctx context.Context, out io.Writer, socket, binary string, within time.Duration) error {
 	query := url.Values{"within": {within.String()}, "binary": {binary}}
-	answer, err := askStream(ctx, socket, http.MethodPost, "/upgrade?"+query.Encode(), nil)
+	answer, err := askStream(ctx, socket, http.MethodPost, "/v1/upgrade?"+query.Encode(), nil)
 	if errors.Is(err, errNobody) {
 		err = fmt.Errorf("no Genkan answers at %s; start genkan run as root", socket)
 	}

@@ -72,7 +72,7 @@ the second.`,
 				at = time.Now()
 			}
 			query := url.Values{"address": args, "at": {at.Format(time.RFC3339Nano)}}
-			text, err := askRun(cmd.Context(), socket, http.MethodGet, "/who?"+query.Encode(), nil)
+			text, err := askRun(cmd.Context(), socket, http.MethodGet, "/v1/who?"+query.Encode(), nil)
 			if err != nil {
 				return err
 			}
