@@ -150,6 +150,10 @@ func (fl *flow) relayData(client net.Conn, server *net.TCPConn, done func()) {
 			conns.remove(one)
 			count.up.Add(r.Up)
 			count.down.Add(r.Down)
+			if r.Reason != pipe.EOF { // the file may not be whole
+				fl.server.log.Info("ftp: data cut short", "forward", fl.forward.Name, "client", fl.client.Addr(),
+					"up", r.Up, "down", r.Down, "end", r.Reason.String(), "by", r.Side.String(), "cause", r.Err)
+			}
 			done()
 		},
 	})
