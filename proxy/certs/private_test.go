@@ -170,24 +170,32 @@ func TestDemandIsBounded(t *testing.T) {
 	t.Cleanup(list.Close)
 	// A CA that cannot be reached: no order ends.
 	m := f.manage(t, certs.Settings{Dir: t.TempDir(), Ask: list.URL, CA: "https://127.0.0.1:1/none", NoPreflight: true})
-	refused := 0
-	for i := range 80 {
-		hello := &tls.ClientHelloInfo{ServerName: fmt.Sprintf("n%d.example.jp", i)}
+	const most = 64
+	for i := range most + 16 {
+		hello := &tls.ClientHelloInfo{ServerName: fmt.Sprintf("n%d.bound.example.jp", i)}
 		done := make(chan error, 1)
 		go func() {
 			_, err := m.Get(hello, hello.ServerName, netip.IPv6Loopback())
 			done <- err
 		}()
-		select {
-		case err := <-done:
-			if err != nil && strings.HasSuffix(err.Error(), "too many names were asked for") {
-				refused++
+		waitUntil(t, hello.ServerName, func() error {
+			select {
+			case err := <-done:
+				want := fmt.Sprintf("%q: too many names were asked for", hello.ServerName)
+				if i < most || err == nil || err.Error() != want {
+					t.Errorf("got %v, want %s", err, want)
+				}
+				return nil
+			default:
 			}
-		case <-time.After(100 * time.Millisecond):
-		}
+			if n := len(m.Status()); i >= most || n != i+1 {
+				return fmt.Errorf("%d names are on order", n)
+			}
+			return nil
+		})
 	}
-	if n := len(m.Status()); n != 64 || refused != 16 {
-		t.Errorf("%d names are on order, %d were refused", n, refused)
+	if n := len(m.Status()); n != most {
+		t.Errorf("%d names are on order", n)
 	}
 	m.Close() // ends the waiting
 }
