@@ -58,17 +58,17 @@ func httpContestants(genkan string, clients int) []*contestant {
 }
 
 const httpGenkan = `[limits]
-client_conns = %[7]d
+client_conns = %[6]d
 
-[listener."[::1]:%[3]d"]
+[listener."[::1]:%[2]d"]
 tls = true
 
 [site.bench]
 hosts = ["default"]
-listen = ["[::1]:%[2]d", "[::1]:%[3]d"]
-to = "127.0.0.1:%[4]d"
-cert = %[5]q
-key = %[6]q
+listen = ["[::1]:%[1]d", "[::1]:%[2]d"]
+to = "127.0.0.1:%[3]d"
+cert = %[4]q
+key = %[5]q
 `
 
 const httpHAProxy = `global
@@ -134,5 +134,5 @@ https://:%[3]d {
 func (p place) genkan(format string, args ...any) []string {
 	socket := p.dir + string(os.PathSeparator) + "genkan.sock"
 	return []string{"run", "--log-level", "warn", "--socket", socket, "-c",
-		p.write("genkan.toml", "state_dir = %[1]q\n"+format, append([]any{p.dir}, args...)...)}
+		p.write("genkan.toml", "state_dir = %q\n%s", p.dir, fmt.Sprintf(format, args...))}
 }
