@@ -39,11 +39,12 @@ type Conn struct {
 	began  bool       // of Serve's goroutine: the client has sent its settings
 	inHead bool       // the same: a header block is under way
 
-	wmu    sync.Mutex // guards what writes
-	bw     *bufio.Writer
-	writes *h2.Framer
-	enc    *hpack.Encoder
-	encBuf bytes.Buffer
+	writers atomic.Int32 // that wait for wmu
+	wmu     sync.Mutex   // guards what writes
+	bw      *bufio.Writer
+	writes  *h2.Framer
+	enc     *hpack.Encoder
+	encBuf  bytes.Buffer
 
 	mu       sync.Mutex // guards what follows
 	streams  map[uint32]*stream
@@ -222,7 +223,8 @@ func (c *Conn) start() {
 	c.waiting = slices.DeleteFunc(c.waiting, func(st *stream) bool {
 		if !st.dropped && (c.running < maxBlind || c.sendWin > 0 && st.sendWin > 0) {
 			c.running++
-			c.handlers.Go(st.handle)
+			c.handlers.Add(1)
+			c.s.crew.handle(st)
 			return true
 		}
 		return st.dropped
@@ -272,13 +274,16 @@ func (c *Conn) react(err error) error {
 	return err
 }
 
-// write runs f, which writes frames, and flushes.
+// write runs f, which writes frames, and flushes; where others wait for their
+// turn the last of them flushes for all.
 func (c *Conn) write(f func() error) error {
+	c.writers.Add(1)
 	c.wmu.Lock()
 	defer c.wmu.Unlock()
+	others := c.writers.Add(-1) > 0
 	c.guard.Write(c.s.config.WriteTimeout)
 	err := f()
-	if err == nil {
+	if err == nil && !others {
 		err = c.bw.Flush()
 	}
 	c.guard.Write(0)

@@ -5,6 +5,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	h2 "golang.org/x/net/http2"
@@ -79,13 +80,18 @@ func (st *stream) finish(err error) {
 	}
 }
 
+// frames lends room for content while it is on its way. (A sync.Pool is a
+// cache of the runtime's, not state of ours.)
+var frames = sync.Pool{New: func() any { return new([maxFrame]byte) }}
+
 // send sends the answer; sent counts its content.
 func (st *stream) send(resp *message.Response, sent *int64) error {
 	if resp.Body == nil {
 		return st.writeHead(resp, nil, true)
 	}
-	buf := make([]byte, maxFrame)
-	n := 0
+	room := frames.Get().(*[maxFrame]byte)
+	defer frames.Put(room)
+	buf, n := room[:], 0
 	var err error
 	if resp.Body.Ready() > 0 {
 		n, err = resp.Body.Read(buf)

@@ -103,13 +103,15 @@ type Server struct {
 	retiring atomic.Bool // by Retire
 	draining atomic.Bool
 
+	crew crew
+
 	mu    sync.Mutex // guards conns
 	conns map[*Conn]struct{}
 }
 
 // NewServer returns a Server without connections.
 func NewServer(c Config) *Server {
-	return &Server{config: c.withDefaults(), conns: map[*Conn]struct{}{}}
+	return &Server{config: c.withDefaults(), conns: map[*Conn]struct{}{}, crew: crew{next: make(chan *stream, maxSpare)}}
 }
 
 // NewConn takes a client's connection, whose requests h will answer. read is
@@ -161,4 +163,5 @@ func (s *Server) Cut() {
 	for _, c := range s.all() {
 		c.Cut()
 	}
+	s.crew.dismiss()
 }

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -58,6 +59,13 @@ func (ex *exchange) head(resp *message.Response) http.Header {
 	return head
 }
 
+// frameSize is how much content is sent at once.
+const frameSize = 16 << 10
+
+// frames lends room for content while it is on its way. (A sync.Pool is a
+// cache of the runtime's, not state of ours.)
+var frames = sync.Pool{New: func() any { return new([frameSize]byte) }}
+
 // send sends the answer and returns how much content it sent.
 func (ex *exchange) send(resp *message.Response) (sent int64, err error) {
 	head := ex.head(resp)
@@ -69,7 +77,9 @@ func (ex *exchange) send(resp *message.Response) (sent int64, err error) {
 	if resp.Body == nil {
 		return 0, ex.control.Flush()
 	}
-	buf := make([]byte, 16<<10)
+	room := frames.Get().(*[frameSize]byte)
+	defer frames.Put(room)
+	buf := room[:]
 	if resp.Body.Ready() == 0 {
 		if err := ex.control.Flush(); err != nil {
 			return 0, err
