@@ -2,7 +2,6 @@ package integration
 
 import (
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -115,58 +114,5 @@ func (w *world) checkWholeFiles(t *testing.T) {
 	})
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		t.Error(err)
-	}
-}
-
-// Killed in the midst of orders at a CA, Genkan has each certificate soon after
-// the next start, and orders none again that it has.
-func TestKillsDuringOrders(t *testing.T) {
-	w := mustWorld(t)
-	startLoadBackend(t, w, lab.BackendV4.String()+":80")
-	names := startNames(t, w.Client6, lab.Client6)
-	ca := startPebble(t, w, w.Client6, lab.Client6, names.Addr)
-	config := tunnelConfig + fmt.Sprintf("\n[acme]\nca = \"https://[%[1]s]:14000/dir\"\nca_root = %[2]q\nresolver = \"%[1]s\"\nemail = \"hostmaster@example.jp\"\n",
-		lab.Client6, ca.own)
-	p := w.front(t, tunnelConfig)
-	kills := max(1, times(20)/4)
-	serials := map[string]string{}
-	var worst time.Duration
-	for n := range kills {
-		name := fmt.Sprintf("n%d.example.jp", n)
-		names.Set(name, lab.Front6)
-		config += fmt.Sprintf("\n[site.%q]\nlisten = [\"tunnel:80\", \"tunnel:443\", \"%[2]s:443\"]\nto = \"%[3]s:80\"\n", name, lab.FrontV4, lab.BackendV4)
-		stop(t, p)
-		orders := ca.count("POST /order-plz")
-		p = w.front(t, config)
-		waitUntil(t, patience, "an order on its way", func() error {
-			if ca.count("POST /order-plz") == orders {
-				return errors.New("none")
-			}
-			return nil
-		})
-		time.Sleep(time.Duration(rand.IntN(50)) * time.Millisecond)
-		p.Kill()
-		began := time.Now()
-		p = w.front(t, config)
-		worst = max(worst, time.Since(began))
-		for i := range n + 1 {
-			name := fmt.Sprintf("n%d.example.jp", i)
-			waitUntil(t, patience, "certificate of "+name, func() error {
-				text, err := w.https(t, ca, lab.Client4.String(), lab.FrontV4.String(), name)
-				if err != nil {
-					return err
-				}
-				if serials[name] == "" {
-					serials[name] = serial(text)
-				} else if serials[name] != serial(text) {
-					t.Errorf("%s has another certificate after kill %d", name, n)
-				}
-				return nil
-			})
-		}
-	}
-	t.Logf("%d kills during orders: ready again after at most %v, each name got its certificate, none a second one", kills, worst.Round(time.Millisecond))
-	if worst > recovery {
-		t.Errorf("ready after %v, want 1s", worst)
 	}
 }

@@ -53,35 +53,3 @@ func TestReloadFailsNoRequest(t *testing.T) {
 		t.Errorf("%d of %d requests failed, the first: %v", l.failed.Load(), l.asked.Load(), l.err())
 	}
 }
-
-// After SIGKILL the next start serves again within a second, by both families.
-func TestKillsUnderLoad(t *testing.T) {
-	w := mustWorld(t)
-	startLoadBackend(t, w, lab.BackendV4.String()+":8080")
-	before := mustSnapshot(t, w.Front)
-	p := w.front(t, loadConfig(0))
-	l := startLoad(t, w, 5*time.Millisecond)
-	var worst time.Duration
-	kills := times(20)
-	for range kills {
-		p.Kill()
-		begin := time.Now()
-		p = w.front(t, loadConfig(0))
-		for _, c := range clients[:2] {
-			client := w.httpClient(c.addr, false)
-			waitUntil(t, patience, "answer after a restart", func() error {
-				return ask(t.Context(), client, "http://"+c.to+"/")
-			})
-		}
-		worst = max(worst, time.Since(begin))
-	}
-	l.stop()
-	t.Logf("%d kills: serving again after at most %v", kills, worst)
-	if worst > 10*time.Second { // ten times the figure: the machine is busy
-		t.Errorf("serving again after %v, want 1s", worst)
-	}
-	if err := p.Stop(patience); err != nil {
-		t.Errorf("exit after SIGTERM: %v\n%s", err, p.Output())
-	}
-	checkUntouched(t, w.Front, before, "after all that")
-}
