@@ -120,14 +120,10 @@ func (s *session) secureControl(mechanism string) error {
 	if s.fromClient.Buffered() > 0 {
 		return errInjected
 	}
-	if err := s.tellClient("234 Proceed with negotiation.\r\n"); err != nil {
+	conn, err := s.switchToTLS(strings.EqualFold(mechanism, "TLS-P"))
+	if err != nil {
 		return err
 	}
-	conn := tls.Server(s.clientConn(), s.TLS)
-	s.mu.Lock()
-	s.client = conn // what the server says from here on goes over TLS
-	s.isPrivate = strings.EqualFold(mechanism, "TLS-P")
-	s.mu.Unlock()
 	ctx, cancel := context.WithTimeout(s.ctx, handshakeWithin)
 	defer cancel()
 	if err := conn.HandshakeContext(ctx); err != nil {
@@ -136,6 +132,19 @@ func (s *session) secureControl(mechanism string) error {
 	s.fromClient = bufio.NewReaderSize(conn, maxLine)
 	s.secure = true
 	return nil
+}
+
+// switchToTLS answers AUTH. What the server says after that, unasked, goes over
+// TLS.
+func (s *session) switchToTLS(isPrivate bool) (*tls.Conn, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.write(true, "234 Proceed with negotiation.\r\n"); err != nil {
+		return nil, err
+	}
+	conn := tls.Server(s.client, s.TLS)
+	s.client, s.isPrivate = conn, isPrivate
+	return conn, nil
 }
 
 // A tlsData is a client's data connection with TLS. Its direction ends by

@@ -256,6 +256,11 @@ func (s *session) tellClient(text string) error { return s.send(true, text) }
 func (s *session) send(toClient bool, line string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.write(toClient, line)
+}
+
+// write is send with s.mu held.
+func (s *session) write(toClient bool, line string) error {
 	if s.isGone {
 		return net.ErrClosed
 	}
@@ -268,14 +273,10 @@ func (s *session) send(toClient bool, line string) error {
 	if err := to.SetWriteDeadline(time.Now().Add(writeWait)); err != nil {
 		return err
 	}
-	_, err := io.WriteString(to, line)
-	return err
-}
-
-func (s *session) clientConn() net.Conn {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.client
+	if _, err := io.WriteString(to, line); err != nil {
+		return err
+	}
+	return to.SetWriteDeadline(time.Time{}) // TLS may have to answer while nothing is said here
 }
 
 // writeWait is how long one side may leave a line in its queue.
