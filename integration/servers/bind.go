@@ -47,7 +47,7 @@ func StartBind(t testing.TB, l *lab.Lab, more string) *Server {
 	write(t, config, fmt.Sprintf(bindConfig, dir, lab.BackendV4, more, BindKey, lab.Backend2))
 	s := run(t, l, dir, program, "-4", "-g", "-c", config)
 	waitConnect(t, l, 53)
-	s.WaitLog(t, "running")
+	s.WaitLog(t, "all zones loaded") // "running" is said before, too
 	return s
 }
 

@@ -36,6 +36,6 @@ func StartBindUpdates(t testing.TB, l *lab.Lab, zones ...string) *Server {
 	write(t, config, text)
 	s := run(t, l, dir, program, "-4", "-g", "-c", config)
 	waitConnect(t, l, 53)
-	s.WaitLog(t, "running")
+	s.WaitLog(t, "all zones loaded") // "running" is said before, too
 	return s
 }

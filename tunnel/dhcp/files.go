@@ -38,8 +38,8 @@ func folders() []folder {
 // maxTail bounds what is read of a lease file: dhclient appends to its own for ever.
 const maxTail = 256 << 10
 
-// errNone says that no lease names option 212.
-var errNone = errors.New("no lease with option 212")
+// errNone says that there is no option 212.
+var errNone = errors.New("no option 212 (6rd)")
 
 // fromFiles looks for option 212 in the leases of an interface. A file whose
 // option cannot be read is an error: it is newer than what is known otherwise.

@@ -25,7 +25,7 @@ func Find(ctx context.Context, u Uplink) (Parameters, error) {
 	}
 	p, err = inform(ctx, u)
 	if err != nil && ctx.Err() == nil {
-		err = fmt.Errorf("%w; no lease of %s on this host has option 212 either: write prefix and relays, as the provider names them", err, u.Name)
+		err = fmt.Errorf("%w; no lease of %s on this host has it either: write prefix and relays, as the provider names them", err, u.Name)
 	}
 	return p, err
 }

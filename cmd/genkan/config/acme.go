@@ -76,7 +76,7 @@ func dnsFields() []field[DNS] {
 	return []field[DNS]{
 		{"server", `"192.0.2.53"`, "the zone's primary name server, with :PORT where that is not 53",
 			func(d *decoder, n *DNS, v *value) { n.Server = d.text(v) }},
-		{"key", `"/etc/genkan/update.key"`, "the file of its TSIG key, as tsig-keygen writes it, or \"credential:NAME\" of systemd's",
+		{"key", `"/etc/genkan/update.key"`, "the file of its TSIG key, as tsig-keygen writes it; by systemd \"${CREDENTIALS_DIRECTORY}/NAME\"",
 			func(d *decoder, n *DNS, v *value) { n.Key = d.text(v) }},
 		{"zone", `"example.jp"`, "DNS-01 is used for the names in it; for all names without it",
 			func(d *decoder, n *DNS, v *value) { n.Zone = d.text(v) }},

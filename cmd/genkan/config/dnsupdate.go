@@ -3,8 +3,6 @@ package config
 import (
 	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,7 +19,7 @@ import (
 type DNSUpdate struct {
 	Pos    acl.Pos       // of the header
 	Server Text          // the primary name server: an address or a name, with :PORT or without
-	Key    Text          // the file of its TSIG key, or "credential:NAME"
+	Key    Text          // the file of its TSIG key
 	Names  []Text        // that get an AAAA record; nil: those of all sites of the tunnel
 	PTR    Text          // what the address's PTR record says, "off" for none; not given: the first of the names
 	TTL    time.Duration // 0: 5m
@@ -31,7 +29,7 @@ func dnsUpdateFields() []field[DNSUpdate] {
 	return []field[DNSUpdate]{
 		{"server", `"192.0.2.53"`, "the primary name server of the zones, with :PORT where that is not 53",
 			func(d *decoder, u *DNSUpdate, v *value) { u.Server = d.text(v) }},
-		{"key", `"/etc/genkan/update.key"`, "the file of its TSIG key, as tsig-keygen writes it, or \"credential:NAME\" of systemd's",
+		{"key", `"/etc/genkan/update.key"`, "the file of its TSIG key, as tsig-keygen writes it; by systemd \"${CREDENTIALS_DIRECTORY}/NAME\"",
 			func(d *decoder, u *DNSUpdate, v *value) { u.Key = d.text(v) }},
 		{"names", `["www.example.jp"]`, "what gets an AAAA record; without it the names of all sites that listen on the tunnel",
 			func(d *decoder, u *DNSUpdate, v *value) { u.Names = d.texts(v) }},
@@ -142,25 +140,12 @@ func (k *checker) nameServer(t Text) string {
 	return ""
 }
 
-// tsigKey reads the key file, or the credential.
+// tsigKey reads the key file.
 func (k *checker) tsigKey(t Text) dnsupdate.Key {
 	if !t.Given() {
 		return dnsupdate.Key{}
 	}
-	path := relative(t)
-	if name, is := strings.CutPrefix(t.S, "credential:"); is {
-		dir := os.Getenv("CREDENTIALS_DIRECTORY")
-		switch {
-		case name == "" || strings.ContainsAny(name, "/") || strings.HasPrefix(name, "."):
-			k.mistake(t.Pos, "key %s: no name of a credential; write \"credential:update\", and LoadCredential=update:FILE in the unit", quote(t.S))
-			return dnsupdate.Key{}
-		case dir == "":
-			k.warn(t.Pos, "key %s: systemd has given no credentials here, so the key is not looked at; it gives them to the service by LoadCredential=%s:FILE in the unit", quote(t.S), name)
-			return dnsupdate.Key{}
-		}
-		path = filepath.Join(dir, name)
-	}
-	key, err := dnsupdate.ReadKey(path)
+	key, err := dnsupdate.ReadKey(relative(t))
 	if err != nil {
 		k.mistake(t.Pos, "key: %v", err)
 	}
