@@ -7,5 +7,5 @@ systemd-sysusers /usr/lib/sysusers.d/genkan.conf 2>/dev/null || getent group gen
 [ -d /run/systemd/system ] || exit 0
 systemctl daemon-reload
 if systemctl is-active --quiet genkan; then
-	systemctl restart genkan
+	genkan upgrade || systemctl restart genkan # without a lost connection, if that can be
 fi
