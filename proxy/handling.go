@@ -58,7 +58,7 @@ type Route struct {
 // A part is a site, or a route of one, made ready.
 type part struct {
 	gateway
-	Handling
+	*Handling
 	route    string // its path; "": the site
 	strip    bool
 	group    *group // nil: we answer ourselves
@@ -136,7 +136,7 @@ func (p *part) checkAnswer(backends bool) (err error) {
 func (st *state) addRoutes(one *site, place string, s *Server, errs *faults) {
 	for _, r := range one.Routes {
 		where := fmt.Sprintf("%s: route %q", place, r.Path)
-		p := &part{gateway: one.gateway, Handling: r.Handling, route: r.Path, strip: r.Strip}
+		p := &part{gateway: one.gateway, Handling: &r.Handling, route: r.Path, strip: r.Strip}
 		if r.Access != nil {
 			p.access = r.Access
 		}

@@ -181,7 +181,7 @@ func (st *state) addSite(c Site, s *Server, errs *faults) {
 	errs.add(place, err)
 	one.trust, err = c.Trust.ready()
 	errs.add(place, err)
-	one.root = &part{gateway: one.gateway, Handling: c.Handling}
+	one.root = &part{gateway: one.gateway, Handling: &one.Handling}
 	errs.add(place, st.addPart(one, one.root, c.To, "site", c.Name, s))
 	st.addRoutes(one, place, s, errs)
 	st.sites[c.Name] = one

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"maps"
 	"slices"
@@ -35,10 +36,10 @@ func (c *Config) parts() map[string]string {
 		all["[acme]"] = fmt.Sprint(acme)
 	}
 	for _, s := range c.Sites {
-		all["site "+quote(s.Name.S)] = fmt.Sprint(s)
+		all["site "+quote(s.Name.S)] = digest(s)
 	}
 	for _, f := range c.Forwards {
-		all["forward "+quote(f.Name.S)] = fmt.Sprint(f)
+		all["forward "+quote(f.Name.S)] = digest(f)
 	}
 	for _, l := range c.Lists {
 		name := "list " + quote(l.Name.S)
@@ -54,6 +55,13 @@ func (c *Config) parts() map[string]string {
 		all["pool "+quote(p.Name.S)] = fmt.Sprint(p.Prefix.Prefix, p.Quarantine, p.Per48)
 	}
 	return all
+}
+
+// digest stands for what a part says: there may be many.
+func digest(part any) string {
+	h := sha256.New()
+	fmt.Fprint(h, part)
+	return string(h.Sum(nil))
 }
 
 // String gives the text alone: two configurations are the same wherever it stands.
