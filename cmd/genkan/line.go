@@ -116,6 +116,9 @@ func (l *line) hear(until time.Time) (word, error) {
 	}
 	text, rights := make([]byte, maxWord), make([]byte, unix.CmsgSpace(4))
 	n, nRights, _, _, err := l.conn.ReadMsgUnix(text, rights)
+	if errors.Is(err, unix.ECONNRESET) { // it is gone and has not heard all; what it said before comes after this error
+		n, nRights, _, _, err = l.conn.ReadMsgUnix(text, rights)
+	}
 	switch {
 	case err == nil && n == 0:
 		return w, io.EOF

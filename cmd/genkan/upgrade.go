@@ -180,7 +180,7 @@ func (f *front) prepareYounger(y *younger, until time.Time) error {
 	if f.tunnel != nil {
 		hello.Tunnel = f.tunnel.Address()
 	}
-	if err := y.line.say(hello, until); err != nil {
+	if err := y.line.say(hello, until); err != nil && !errors.Is(err, io.EOF) { // it may have said why it went
 		return err
 	}
 	w, err := y.expect(sayPrepared, until)
