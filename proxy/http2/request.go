@@ -77,6 +77,11 @@ func (c *Conn) tooLarge(id uint32, first bool) error {
 // says is dropped, as package http1 does with the trailer of a request.
 func (st *stream) trailer(f *h2.MetaHeadersFrame) error {
 	bad := h2.StreamError{StreamID: st.id, Code: h2.ErrCodeProtocol}
+	if st.hasEnded() && st.whole.Load() {
+		// The client knows both ends: the stream is closed, though it may still
+		// be ours to finish (RFC 9113 §5.1).
+		return fault(h2.ErrCodeStreamClosed, "HEADERS for stream %d, which is over", st.id)
+	}
 	if st.hasEnded() {
 		bad.Code = h2.ErrCodeStreamClosed
 		return bad

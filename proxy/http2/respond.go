@@ -146,6 +146,9 @@ func (st *stream) writeData(p []byte, last bool, sent *int64) error {
 			return err
 		}
 		end := last && n == len(p)
+		if end {
+			st.whole.Store(true)
+		}
 		if err := st.c.write(func() error { return st.c.writes.WriteData(st.id, end, p[:n]) }); err != nil {
 			return err
 		}
@@ -164,6 +167,7 @@ func (st *stream) writeHead(resp *message.Response, data []byte, end bool) error
 	c := st.c
 	return c.write(func() error {
 		st.answered = true
+		st.whole.Store(end)
 		c.encBuf.Reset()
 		c.field(":status", strconv.Itoa(resp.Status))
 		for _, f := range resp.Header {
@@ -185,6 +189,7 @@ func (st *stream) writeHead(resp *message.Response, data []byte, end bool) error
 
 // writeEnd ends the answer, with its trailer where there is one.
 func (st *stream) writeEnd(trailer message.Header) error {
+	st.whole.Store(true)
 	if err := st.failed(); err != nil {
 		return err
 	}

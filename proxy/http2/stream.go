@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	h2 "golang.org/x/net/http2"
@@ -22,6 +23,7 @@ type stream struct {
 	declared int64                // content-length, -1: none
 	hosts    int                  // Host fields
 	key      message.WebSocketKey // of a websocket, else ""
+	whole    atomic.Bool          // the end of the answer is on its way, or further
 	answered bool                 // guarded by c.wmu: the final answer has begun
 
 	sendWin int64         // guarded by c.mu
