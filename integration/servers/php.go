@@ -82,7 +82,7 @@ echo json_encode([
 func StartPHP(t testing.TB, l *lab.Lab, more map[string]string) *Server {
 	t.Helper()
 	program := require.Program(t, "apache2", "apache2")
-	require.File(t, "/usr/lib/apache2/modules/libphp8.2.so", "libapache2-mod-php8.2")
+	require.File(t, "/usr/lib/apache2/modules/libphp8.2.so", "Debian package libapache2-mod-php8.2")
 	dir := folder(t, l, "php", "run", "htdocs")
 	write(t, filepath.Join(dir, "htdocs", "index.php"), phpPage)
 	for name, text := range more {
