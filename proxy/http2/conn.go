@@ -301,10 +301,10 @@ func (c *Conn) end(err error) {
 		}
 	}
 	c.abortAll()
-	if !c.wmu.TryLock() {
-		c.guard.Strike() // somebody waits for a client that does not read
-		return
-	}
+	// Whoever writes now gets done, or waits for a client that does not read:
+	// then this strikes. A strike at once would cut TLS within a record.
+	c.guard.Write(lingerTime / 2)
+	c.wmu.Lock()
 	c.guard.Write(lingerTime)
 	werr := c.writes.WriteGoAway(c.maxID, code, nil)
 	if werr == nil {
