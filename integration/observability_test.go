@@ -43,11 +43,13 @@ source = "pool"
 // that the program has, and Prometheus takes the rules.
 func TestObservability(t *testing.T) {
 	w := mustWorld(t)
+	startCounter(t, w, lab.BackendV4.String()+":7000")
 	w.front(t, observedConfig)
+	w.dial(t, clients[0].addr, clients[0].to, 7000)
 	inject(t, w, udp6in4(lab.RelayV4, netip.MustParseAddr("::ffff:192.0.2.10"), "forged"))
 	var metrics string
-	waitUntil(t, patience, "a dropped packet in the metrics", func() (err error) {
-		if _, metrics = curl(t, w.Front, "http://127.0.0.1:6464/metrics"); !strings.Contains(metrics, "\ngenkan_tunnel_drops_total{") {
+	waitUntil(t, patience, "a dropped packet and a connection in the metrics", func() (err error) {
+		if _, metrics = curl(t, w.Front, "http://127.0.0.1:6464/metrics"); !strings.Contains(metrics, "\ngenkan_tunnel_drops_total{") || !strings.Contains(metrics, "\ngenkan_service_wait_seconds_count{") {
 			err = errors.New(metrics)
 		}
 		return err

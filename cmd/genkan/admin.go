@@ -149,6 +149,9 @@ func onlyLook(own netip.Addr, next http.Handler) http.Handler {
 		h := w.Header()
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Cache-Control", "no-store")
+		h.Set("Content-Security-Policy", pagePolicy)
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Referrer-Policy", "no-referrer")
 		switch {
 		case r.Method != http.MethodGet:
 			h.Set("Allow", http.MethodGet)
@@ -179,6 +182,9 @@ func meansUs(host string, own netip.Addr) bool {
 // adminAnswers is what there is to look at.
 func (f *front) adminAnswers() http.Handler {
 	mux := http.NewServeMux()
+	for _, r := range f.pageRoutes() {
+		mux.HandleFunc(r.pattern, r.answer)
+	}
 	mux.Handle("GET /metrics", f.metrics())
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { answer(w, f.state(), nil) })
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { f.answerHealth(w, "ipv4", "ipv6") })

@@ -82,7 +82,8 @@ func TestAdmin(t *testing.T) {
 		{"GET", "/healthz", "Origin: http://localhost", 403, "not for web pages\n"},
 		{"POST", "/reload", "", 405, "only GET; changes are made by genkan list and genkan reload\n"},
 		{"GET", "/lists", "", 404, "404 page not found\n"},
-		{"GET", "/", "", 404, "404 page not found\n"},
+		{"GET", "/v1/config", "", 404, "404 page not found\n"},
+		{"GET", "/v1/connections", "", 404, "404 page not found\n"},
 	} {
 		status, body := adminGet(t, row.method, d.admin, row.path, row.header)
 		if status != row.status || body != row.body {

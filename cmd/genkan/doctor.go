@@ -49,6 +49,8 @@ type patient struct {
 	running *runState     // nil: no "genkan run" answers
 	tunnel  *tunnelStatus // nil: no tunnel stands
 
+	gently bool // nothing is asked of servers in the name of a client, or of a CA
+
 	domain   tunnel.Config // [tunnel] with what DHCP gives
 	leaseErr error         // why DHCP gives nothing
 }
@@ -122,7 +124,10 @@ func newPatient(ctx context.Context, plan *config.Plan, socket string) *patient 
 // examine makes all checkups that the plan calls for, in the order in which one fault causes the next.
 func examine(ctx context.Context, p *patient) []diagnosis {
 	var all []diagnosis
-	checkups := []checkup{checkClock, checkListeners, checkBackends, checkRelaying, checkNames, checkACME, checkCertificates}
+	checkups := []checkup{checkClock, checkListeners, checkBackends, checkNames, checkCertificates}
+	if !p.gently {
+		checkups = append(checkups, checkRelaying, checkACME)
+	}
 	if p.plan.Tunnel != nil && p.plan.Tunnel.Role != tunnel.RoleRelay {
 		checkups = append([]checkup{checkKernel, checkUplink, checkFirewall, checkRelay, checkSysctls, checkAddress, checkRoute, checkSending}, checkups...)
 	}

@@ -121,6 +121,7 @@ func (s sink) services(p proxy.Stats) {
 		s.counter("genkan_service_denied_total", "The same, that rules refused.", float64(v.Denied), kind, name)
 		s.counter("genkan_service_shadow_denied_total", "The same, that rules in shadow mode would have refused.", float64(v.Shadowed), kind, name)
 		s.counter("genkan_service_failed_total", "The same, for which no backend could be reached.", float64(v.Failed), kind, name)
+		s.waited(v, kind, name)
 		if v.Kind == "forward" {
 			s.counter("genkan_service_bytes_total", "Bytes of a forward.", float64(v.Up), kind, name, label{"direction", "to_backend"})
 			s.counter("genkan_service_bytes_total", "Bytes of a forward.", float64(v.Down), kind, name, label{"direction", "to_client"})
@@ -129,10 +130,34 @@ func (s sink) services(p proxy.Stats) {
 	for _, b := range distinctBackends(p.Backends) {
 		labels := []label{{"kind", b.Kind}, {"name", b.Name}, {"backend", b.Backend}}
 		s.gauge("genkan_backend_up", "Whether active checks find the backend well; 1 without them.", truth(!b.Down), labels...)
+		s.gauge("genkan_backend_steered", "1 where the operator has drained or disabled the backend.", truth(b.State != proxy.BackendActive), labels...)
 		s.gauge("genkan_backend_connections_open", "Connections to the backend.", float64(b.Open), labels...)
 		s.counter("genkan_backend_connections_total", "Connections ever made to the backend.", float64(b.Total), labels...)
 		s.counter("genkan_backend_failures_total", "Connects to the backend that failed.", float64(b.Failures), labels...)
 	}
+}
+
+// waited is a histogram in seconds, once there is something in it: 10,000 quiet sites need none.
+func (s sink) waited(v proxy.ServiceStats, labels ...label) {
+	if v.Waited.Count() == 0 {
+		return
+	}
+	buckets, n := map[float64]uint64{}, uint64(0)
+	for i, bound := range proxy.HistogramBounds() {
+		n += uint64(v.Waited.Counts[i])
+		buckets[bound.Seconds()] = n
+	}
+	names, values := make([]string, len(labels)), make([]string, len(labels))
+	for i, l := range labels {
+		names[i], values[i] = l.name, l.value
+	}
+	desc := prometheus.NewDesc("genkan_service_wait_seconds",
+		"How long backends took: to begin the answer to a request of a site, to take a TCP connection of a forward.", names, nil)
+	m, err := prometheus.NewConstHistogram(desc, uint64(v.Waited.Count()), v.Waited.Sum.Seconds(), buckets, values...)
+	if err != nil { // a name that is not UTF-8
+		m = prometheus.NewInvalidMetric(desc, err)
+	}
+	s <- m
 }
 
 // distinctBackends adds up what has one name: a backend that is given twice, or stands behind several ports.

@@ -30,6 +30,8 @@ type front struct {
 	status *control // answers about the tunnel; nil: none
 
 	lists    lists
+	history  history
+	findings *checkedUp
 	steering steeringFile
 	logs     *logHub // nil: nobody can listen
 	names    *names  // DNS that follows the tunnel
@@ -73,7 +75,7 @@ func (f *front) serve(ctx context.Context) (err error) {
 	f.since, f.gone = time.Now(), make(chan struct{})
 	f.asked, f.upgrades, f.ended = make(chan reloadAsked), make(chan upgradeAsked), make(chan struct{})
 	f.names = newNames(f.log, f.plan.Proxy.StateDir)
-	f.lists.front = f
+	f.lists.front, f.findings = f, newCheckedUp()
 	f.lists.open(f.plan)
 	defer func() { err = errors.Join(err, f.lists.close()) }()
 	if err := f.open(ctx, parcels); err != nil {
@@ -245,6 +247,8 @@ func (f *front) run(ctx context.Context) error {
 	hangups := f.hangups()
 	watching.Go(func() { f.watch(serving, hangups) })
 	watching.Go(func() { f.lists.serve(serving) })
+	watching.Go(func() { f.history.serve(serving, f.proxy.Stats) })
+	watching.Go(func() { f.findings.serve(serving, f) })
 	f.followNames()
 	watching.Go(func() { f.names.serve(serving) })
 	watching.Go(func() { f.watchFiles(serving) })

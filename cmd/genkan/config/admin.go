@@ -15,7 +15,7 @@ type Admin struct {
 
 func adminFields() []field[Admin] {
 	return []field[Admin]{
-		{"listen", `"127.0.0.1:6464"`, "one address and port, best of the loopback: /metrics, /healthz and /status by HTTP, to look at only",
+		{"listen", `"127.0.0.1:6464"`, "one address and port, best of the loopback: the status page, /metrics, /healthz and /status by HTTP, to look at only",
 			func(d *decoder, a *Admin, v *value) { a.Listen = d.text(v) }},
 	}
 }
