@@ -221,9 +221,12 @@ func (x *trip) fault(to http1.Target, err error) *http1.Error {
 type upload struct {
 	x *trip
 
-	mu    sync.Mutex // guards what follows, and is held while the body is read
+	mu    sync.Mutex // guards ended and err, and is held while the body is read
 	ended bool
 	err   error // of the client's
+
+	stop sync.Mutex // guards gone
+	gone bool       // the body is the next request's, or nobody's
 }
 
 // Read passes content on.
@@ -243,12 +246,20 @@ func (u *upload) Read(p []byte) (int, error) {
 
 // Close ends a Read that waits, where the backend wants no more.
 func (u *upload) Close() error {
-	u.x.r.Body.Stop()
+	u.stop.Lock()
+	defer u.stop.Unlock()
+	if !u.gone {
+		u.x.r.Body.Stop()
+	}
 	return nil
 }
 
+// end ends a Read that waits, and keeps net/http from the body from then on.
 func (u *upload) end() {
-	u.x.r.Body.Stop()
+	u.Close()
+	u.stop.Lock()
+	u.gone = true
+	u.stop.Unlock()
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.ended = true
