@@ -31,7 +31,7 @@ func (g *guard) open(s site) {
 	}
 	if err != nil {
 		_ = g.close() // one for another site would drop what is for this one
-		s.cfg.Log.Info("tunnel: checks in front of sit by nftables alone", "interface", s.cfg.Interface, "err", err)
+		s.cfg.Log.Info("tunnel: checks in front of sit by nftables alone", "interface", s.cfg.Interface, "error", err)
 	}
 	g.why = err
 }

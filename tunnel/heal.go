@@ -74,7 +74,7 @@ func (t *Tunnel) remake(ctx context.Context) {
 		}
 		if err.Error() != said { // once, not every two seconds of a long night
 			said = err.Error()
-			t.logger().Error("tunnel: could not be made again, tries on", "err", err)
+			t.logger().Error("tunnel: could not be made again, tries on", "error", err)
 		}
 		select {
 		case <-ctx.Done():

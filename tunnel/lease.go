@@ -115,7 +115,7 @@ func (t *Tunnel) watchLease(ctx context.Context) error {
 			return nil
 		case err != nil && err.Error() != said:
 			said = err.Error()
-			t.cfg.Log.Warn("tunnel: DHCP gives no 6rd domain any more; the last one is kept", "err", err)
+			t.cfg.Log.Warn("tunnel: DHCP gives no 6rd domain any more; the last one is kept", "error", err)
 		case err == nil && !now.sameDomain(was):
 			return fmt.Errorf("DHCP gives prefix %s, ipv4_mask_len %d, relays %s now", now.Prefix, now.IPv4MaskLen, now.Relays)
 		}

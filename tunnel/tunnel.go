@@ -171,7 +171,7 @@ func (t *Tunnel) build(s site) error {
 		}
 		reason := name + ": " + strings.TrimPrefix(err.Error(), "tunnel: ")
 		t.fallback = append(t.fallback, reason)
-		t.cfg.Log.Info("tunnel: datapath passed over", "datapath", name, "err", err)
+		t.cfg.Log.Info("tunnel: datapath passed over", "datapath", name, "error", err)
 	}
 	return errors.New("tunnel: no datapath")
 }
@@ -260,7 +260,7 @@ func (t *Tunnel) do(s site, st *step) error {
 	case opFilter:
 		f, err := filter.Apply(s.filterConfig(t.name, t.ports))
 		if err != nil && t.cfg.Expose == ExposeAll && t.name != DatapathKernel {
-			t.cfg.Log.Warn("tunnel: no nftables: sources of our 6rd domain are not refused on other interfaces", "err", err)
+			t.cfg.Log.Warn("tunnel: no nftables: sources of our 6rd domain are not refused on other interfaces", "error", err)
 			return nil
 		}
 		if err != nil {

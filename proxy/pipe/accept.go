@@ -73,7 +73,7 @@ func (l *loop) accept(fd int32) {
 			return
 		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
 			if a.failed.CompareAndSwap(false, true) {
-				l.engine.log.Warn("cannot accept; trying again every 200 ms", "listener", a.addr, "err", err)
+				l.engine.log.Warn("cannot accept; trying again every 200 ms", "listener", a.addr, "error", err)
 			}
 			l.resting = append(l.resting, rest{a, l.now + restTick})
 			l.unlisten(a)

@@ -101,7 +101,7 @@ func (a *Listener) Resume() {
 	a.paused = false
 	for _, l := range a.engine.loops {
 		if err := l.listen(a); err != nil && !errors.Is(err, errClosed) {
-			a.engine.log.Error("cannot accept any more", "listener", a.addr, "err", err)
+			a.engine.log.Error("cannot accept any more", "listener", a.addr, "error", err)
 		}
 	}
 }
