@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"strings"
+	"unicode"
 
 	"genkan/tunnel/user"
 )
@@ -166,7 +167,8 @@ func (c Config) Validate() error {
 	if c.TTL < 1 || c.TTL > 255 {
 		bad("ttl %d: outside 1 to 255", c.TTL)
 	}
-	if len(c.Interface) > maxIf || strings.ContainsAny(c.Interface, badIf) || c.Interface == "." || c.Interface == ".." {
+	if len(c.Interface) > maxIf || strings.ContainsAny(c.Interface, badIf) || strings.ContainsFunc(c.Interface, unicode.IsControl) ||
+		c.Interface == "." || c.Interface == ".." || c.Interface == "all" || c.Interface == "default" { // the last two are all interfaces to sysctl
 		bad("interface %q: not a name Linux accepts; at most 15 characters, without space, slash, colon or percent", c.Interface)
 	}
 	if c.Local.IsValid() && !unicast4(c.Local) {

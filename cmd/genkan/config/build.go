@@ -87,8 +87,8 @@ func (k *checker) parts(plan *Plan) {
 func (k *checker) placeOf(msg string) acl.Pos {
 	says := func(kind string, name Text) bool { return strings.HasPrefix(msg, fmt.Sprintf("%s %q: ", kind, name.S)) }
 	for _, s := range k.c.Sites {
-		if r := s.routeOf(msg); r != nil {
-			return r.Name.Pos
+		if pos, ok := s.routeOf(msg); ok {
+			return pos
 		}
 		if says("site", s.Name) {
 			return s.Name.Pos
@@ -109,8 +109,28 @@ func (k *checker) placeOf(msg string) acl.Pos {
 			return p.Name.Pos
 		}
 	}
+	if text, ok := strings.CutPrefix(msg, "listen "); ok {
+		return k.placeOfListen(text)
+	}
 	if k.c.ACME != nil && strings.HasPrefix(msg, "[acme]: ") {
 		return k.c.ACME.Pos
+	}
+	return acl.Pos{File: k.c.File}
+}
+
+// placeOfListen finds the listen that a fault of two listeners begins with.
+func (k *checker) placeOfListen(msg string) acl.Pos {
+	var all []Text
+	for _, s := range k.c.Sites {
+		all = append(all, s.Listen...)
+	}
+	for _, f := range k.c.Forwards {
+		all = append(all, f.Listen...)
+	}
+	for _, t := range all {
+		if strings.HasPrefix(msg, fmt.Sprintf("%q: ", t.S)) {
+			return t.Pos
+		}
 	}
 	return acl.Pos{File: k.c.File}
 }

@@ -7,6 +7,7 @@ import (
 	"genkan/acl"
 	"genkan/acl/forwarded"
 	"genkan/proxy"
+	"genkan/proxy/message"
 	"genkan/proxy/web"
 )
 
@@ -31,8 +32,11 @@ type routePlace struct {
 // At gives the service as its part that a target means, and says which route that is; "" for none. The error is
 // answered with 400 by the daemon.
 func (s Service) At(target string) (part Service, route string, pos acl.Pos, err error) {
+	if err = message.CheckPath(target); err != nil || s.routes.Empty() {
+		return s, "", pos, err
+	}
 	path, _, err := web.CleanTarget(target)
-	if err != nil || s.routes.Empty() {
+	if err != nil {
 		return s, "", pos, err
 	}
 	r, err := s.routes.Route(path)

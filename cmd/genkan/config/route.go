@@ -76,17 +76,20 @@ func (k *checker) routes(s *Site, env acl.Env) []proxy.Route {
 	return all
 }
 
-// routeOf finds the route that a fault of the proxy is about.
-func (s *Site) routeOf(msg string) *Route {
+// routeOf finds the place of the route that a fault of the proxy is about, or of its path; of one that is given
+// twice, the second.
+func (s *Site) routeOf(msg string) (pos acl.Pos, found bool) {
 	for i := range s.Routes {
 		r := &s.Routes[i]
-		if strings.HasPrefix(msg, fmt.Sprintf("site %q: route %q: ", s.Name.S, r.Path.S)) ||
-			strings.HasPrefix(msg, fmt.Sprintf("site %q: path %q", s.Name.S, r.Path.S)) ||
-			strings.HasPrefix(msg, fmt.Sprintf("route %q: ", r.Name.S)) {
-			return r
+		switch {
+		case strings.HasPrefix(msg, fmt.Sprintf("site %q: route %q: ", s.Name.S, r.Path.S)),
+			strings.HasPrefix(msg, fmt.Sprintf("route %q: ", r.Name.S)):
+			return r.Name.Pos, true
+		case strings.HasPrefix(msg, fmt.Sprintf("site %q: path %q", s.Name.S, r.Path.S)):
+			pos, found = r.Path.Pos, true
 		}
 	}
-	return nil
+	return pos, found
 }
 
 // Edits are request_headers = { … } or response_headers = { … }.
