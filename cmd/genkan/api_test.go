@@ -99,12 +99,11 @@ func (c *apiClient) ask(t *testing.T, method, path, fill, body string, status in
 	defer answer.Body.Close()
 	var text []byte
 	if strings.Contains(answer.Header.Get("Content-Type"), "ndjson") {
-		text = make([]byte, 64<<10)
-		n, err := answer.Body.Read(text)
-		if err != nil {
-			t.Fatalf("%s %s: %v", method, fill, err)
+		lines := bufio.NewScanner(answer.Body)
+		if !lines.Scan() {
+			t.Fatalf("%s %s: no line: %v", method, fill, lines.Err())
 		}
-		text, _, _ = bytes.Cut(text[:n], []byte("\n"))
+		text = bytes.Clone(lines.Bytes())
 	} else if text, err = io.ReadAll(answer.Body); err != nil {
 		t.Fatal(err)
 	}
