@@ -170,6 +170,10 @@ func TestConnections(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	poll(t, "what clients have read is not counted", func() bool { // a moment after they have it
+		some, _ := s.Connections(func(c Connection) bool { return c.Down > 0 }, 3)
+		return len(some) == 2
+	})
 	all, n := s.Connections(func(Connection) bool { return true }, 100)
 	if n != 3 || len(all) != 3 {
 		t.Fatalf("%d connections: %v", n, all)

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	tea "github.com/charmbracelet/bubbletea"
 )
@@ -23,6 +24,15 @@ func TestSurfaceCommands(t *testing.T) {
 		}
 	}
 	checkEcho(t, mustDial(t, addr))
+	for late := time.Now().Add(patience); ; { // what a client has read is counted a moment later
+		open, err := askFor[connectionsState](t.Context(), c.socket, "/v1/connections")
+		if err == nil && len(open.Connections) == 1 && open.Connections[0].Down == 18 {
+			break
+		}
+		if time.Now().After(late) {
+			t.Fatalf("%v, %+v", err, open)
+		}
+	}
 	run := func(want string, args ...string) {
 		t.Helper()
 		_, out, complaint := genkan("", append(args, "--socket", c.socket)...)
