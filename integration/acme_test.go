@@ -244,6 +244,53 @@ func TestKillsAmidOrders(t *testing.T) {
 	}
 }
 
+// Kills while it starts and while it serves, with all certificates in the
+// store: a start orders none anew. Twice; ten times in "make test-reliability".
+// The profile is written, as pebble takes one at random where none is, and what
+// lasts six seconds is renewed at each start, as it should be.
+func TestKillsOrderNothing(t *testing.T) {
+	w := mustWorld(t)
+	startLoadBackend(t, w, lab.BackendV4.String()+":80")
+	names := startNames(t, w.Client6, lab.Client6)
+	ca := startPebble(t, w, w.Client6, lab.Client6, names.Addr)
+	config, sites := w.acmeConfig(ca), []string{"a.kills.example.jp", "b.kills.example.jp", "c.kills.example.jp"}
+	for _, name := range sites {
+		names.Set(name, lab.Front6)
+		config += site(name)
+	}
+	kills := 2
+	if os.Getenv("GENKAN_RELIABILITY") == "long" {
+		kills = 10
+	}
+	first := map[string]string{}
+	front := w.front(t, config)
+	for kill := range kills + 1 {
+		for _, name := range sites {
+			waitUntil(t, patience, "certificate of "+name, func() error {
+				text, err := w.https(t, ca, lab.Denied6.String(), "["+lab.Front6.String()+"]", name)
+				if err != nil {
+					return err
+				}
+				if first[name] == "" {
+					first[name] = serial(text)
+				}
+				if now := serial(text); now == "" || now != first[name] {
+					t.Errorf("%s after %d kills: certificate %q, before %q", name, kill, now, first[name])
+				}
+				return nil
+			})
+		}
+		front.Kill()
+		if kill%2 == 1 {
+			w.genkan(t, w.Front, config).Kill() // as soon as it runs
+		}
+		front = w.front(t, config)
+	}
+	if n := ca.count("POST /order-plz"); n != len(sites) {
+		t.Errorf("%d orders for %d names and %d kills", n, len(sites), kills)
+	}
+}
+
 // checkRedirect checks port 80 of the sites.
 func (w *world) checkRedirect(t *testing.T, guest, to [2]string) {
 	for _, row := range []struct {

@@ -134,16 +134,18 @@ func TestRenewal(t *testing.T) {
 	}
 }
 
+// window is a CA's wish to renew in ten seconds that begin in a while.
+func window(in time.Duration) string {
+	at := time.Now().Add(in).UTC()
+	return fmt.Sprintf(`{"suggestedWindow":{"start":%q,"end":%q}}`, at.Format(time.RFC3339), at.Add(10*time.Second).Format(time.RFC3339))
+}
+
 // The CA says when to renew (RFC 9773), and is told what is replaced.
 func TestARI(t *testing.T) {
 	t.Parallel()
 	c := startCA(t)
 	f := c.startFront(t)
 	c.dns.Set("a.ari.example.jp", netip.IPv6Loopback())
-	window := func(in time.Duration) string {
-		at := time.Now().Add(in).UTC()
-		return fmt.Sprintf(`{"suggestedWindow":{"start":%q,"end":%q}}`, at.Format(time.RFC3339), at.Add(10*time.Second).Format(time.RFC3339))
-	}
 	c.set(func() { c.ari = window(time.Hour) })
 	f.manage(t, c.settings(t.TempDir()), certs.Subject{Name: "a.ari.example.jp"})
 	first := c.waitFor(t, "a.ari.example.jp")

@@ -12,7 +12,8 @@
 // and renews it when it or the CA says so; or, for names and addresses that no
 // public CA knows, of a CA of our own (local.go). What is wanted is ordered by
 // a keeper each (keeper.go), after a look whether the name leads here at all
-// (preflight.go). The CA's challenges are answered by our own listeners:
+// (preflight.go), and not where a crash has left a certificate that can be used
+// (mend.go). The CA's challenges are answered by our own listeners:
 // challenge.go has what they say, dns01.go what goes into DNS. No name is
 // ordered for because a client asks for it, unless an allow-list agrees
 // (demand.go).

@@ -2,9 +2,7 @@ package certs
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -126,12 +124,18 @@ func (k *keeper) renew(ctx context.Context, old certmagic.Certificate) error {
 	return bare(err)
 }
 
-// load takes the certificate from the store into the cache. One that cannot be
-// read, after a fault of the disk, is taken away: else it would be in the way
-// of a new one for ever.
+// load takes the certificate from the store into the cache, once what a crash
+// has left is mended. One that cannot be used, after a fault of the disk, is
+// taken away: else it would be in the way of a new one for ever.
 func (k *keeper) load(ctx context.Context) (certmagic.Certificate, error) {
+	if err := k.mend(ctx); err != nil {
+		return certmagic.Certificate{}, err
+	}
 	cert, err := k.config.CacheManagedCertificate(ctx, k.subject.Name)
-	if err == nil || errors.Is(err, fs.ErrNotExist) || !k.isBroken(ctx) {
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		return cert, err
+	}
+	if s, broken := k.look(ctx); broken != nil || s != torn {
 		return cert, err
 	}
 	k.manager.log.Warn("the stored certificate cannot be used: ordering a new one", "name", k.subject.Name, "cause", err)
@@ -140,22 +144,6 @@ func (k *keeper) load(ctx context.Context) (certmagic.Certificate, error) {
 		return certmagic.Certificate{}, err
 	}
 	return certmagic.Certificate{}, fs.ErrNotExist
-}
-
-// isBroken tells that the files can be read and are no certificate with its key.
-func (k *keeper) isBroken(ctx context.Context) bool {
-	issuer := k.config.Issuers[0].IssuerKey()
-	keys := certmagic.StorageKeys
-	cert, err1 := k.engine.store.Load(ctx, keys.SiteCert(issuer, k.subject.Name))
-	key, err2 := k.engine.store.Load(ctx, keys.SitePrivateKey(issuer, k.subject.Name))
-	if err1 != nil || err2 != nil {
-		return false
-	}
-	if _, err := tls.X509KeyPair(cert, key); err != nil {
-		return true
-	}
-	meta, err := k.engine.store.Load(ctx, keys.SiteMeta(issuer, k.subject.Name))
-	return err == nil && !json.Valid(meta)
 }
 
 // outdate takes what the name had before out of the cache: of another CA, or

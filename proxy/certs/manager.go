@@ -275,30 +275,46 @@ func (m *Manager) Challenge(name string) (*tls.Certificate, bool) {
 	return nil, false
 }
 
-// event hears of what certmagic does by itself: renewals.
-func (m *Manager) event(_ context.Context, event string, data map[string]any) error {
+// event hears of what certmagic does by itself: renewals. Its error stops a
+// renewal that has not begun.
+func (m *Manager) event(ctx context.Context, event string, data map[string]any) error {
 	name, _ := data["identifier"].(string)
+	issuer, _ := data["issuer"].(string)
 	renewal, _ := data["renewal"].(bool)
-	if event != "cert_obtained" && event != "cert_failed" {
-		return nil
-	}
-	m.mu.Lock()
-	k := m.keeperOf(name)
-	m.mu.Unlock()
+	engine := m.view.Load().engine
 	switch event {
+	case "cert_obtaining":
+		if renewal && engine != nil {
+			return engine.remember(ctx, issuer, name)
+		}
 	case "cert_obtained":
-		m.log.Info("certificate", "name", name, "issuer", data["issuer"], "renewed", renewal)
-		if renewal && k != nil {
-			k.note(nil)
+		m.log.Info("certificate", "name", name, "issuer", issuer, "renewed", renewal)
+		if renewal {
+			m.noteRenewal(name, nil)
+		}
+		if renewal && engine != nil {
+			if err := engine.forget(ctx, issuer, name); err != nil {
+				m.log.Warn("the key of a former certificate is left", "name", name, "cause", err)
+			}
 		}
 	case "cert_failed":
-		err, _ := data["error"].(error)
-		if renewal && k != nil && err != nil {
+		if err, _ := data["error"].(error); renewal && err != nil && m.noteRenewal(name, bare(err)) {
 			m.log.Warn("not renewed", "name", name, "cause", bare(err))
-			k.note(bare(err))
 		}
 	}
 	return nil
+}
+
+// noteRenewal remembers how a renewal went; false where nobody wants the name
+// any more.
+func (m *Manager) noteRenewal(name string, err error) bool {
+	m.mu.Lock()
+	k := m.keeperOf(name)
+	m.mu.Unlock()
+	if k != nil {
+		k.note(err)
+	}
+	return k != nil
 }
 
 // keepersNow are all keepers, by name.

@@ -118,7 +118,10 @@ func startCAAs(t *testing.T, pebble certstest.Pebble) *ca {
 	t.Cleanup(func() { c.http.Close(); c.tls.Close() })
 	here := netip.IPv6Loopback()
 	pebble.Listen, pebble.Management = netip.AddrPortFrom(here, freePort(t)), netip.AddrPortFrom(here, freePort(t))
-	pebble.HTTP, pebble.TLS, pebble.DNS, pebble.Validity = httpPort, tlsPort, c.dns.Addr, 90*time.Second
+	pebble.HTTP, pebble.TLS, pebble.DNS = httpPort, tlsPort, c.dns.Addr
+	if pebble.Validity == 0 {
+		pebble.Validity = 90 * time.Second
+	}
 	args, env, _ := pebble.Files(t, t.TempDir())
 	program, err := pebbleBuilt()
 	if err != nil {
