@@ -42,7 +42,8 @@ func TestCrashAmidSaving(t *testing.T) {
 	t.Parallel()
 	c := startCAAs(t, certstest.Pebble{Validity: 24 * time.Hour})
 	f := c.startFront(t)
-	const name = "a.crash.example.jp"
+	// A name of this run: certmagic remembers by name that the CA was down.
+	name := fmt.Sprintf("a.crash%d.example.jp", netip.MustParseAddrPort(c.tls.Addr().String()).Port())
 	c.dns.Set(name, netip.IPv6Loopback())
 	c.set(func() { c.ari = window(time.Hour) })
 	s := c.settings(t.TempDir())
