@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,6 +20,13 @@ func (n *Namespace) Snapshot() ([]string, error) {
 	var lines []string
 	for _, part := range []func() ([]string, error){n.links, n.addrs, n.routes, n.rules, n.tables, n.sysctls} {
 		more, err := part()
+		// The kernel says so where something changed amid the answer.
+		for range 9 {
+			if !errors.Is(err, netlink.ErrDumpInterrupted) {
+				break
+			}
+			more, err = part()
+		}
 		if err != nil {
 			return nil, fmt.Errorf("lab: namespace %q: snapshot: %w", n.Name, err)
 		}
