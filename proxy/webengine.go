@@ -43,8 +43,9 @@ type webEngine struct {
 	pressure *pressure.Gauge
 	overQUIC *tracker // its connections: they end by another way
 
-	mu   sync.Mutex // guards quic
-	quic map[*quicDoor]bool
+	mu     sync.Mutex // guards what follows
+	quic   map[*quicDoor]bool
+	ending bool // no more of them
 }
 
 func newWebEngine(s *Server, st *state) *webEngine {

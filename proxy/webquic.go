@@ -38,6 +38,11 @@ func (w *webEngine) serveQUIC(d *door) {
 	find := doorFinder{w.server, d.endpoint}
 	config := askForCertificates(certs.Config(find), func(hello *tls.ClientHelloInfo) *clientCA { return find.now().clientCA(hello) })
 	w.mu.Lock()
+	if w.ending { // the stop came before this door was known to drainQUIC
+		w.mu.Unlock()
+		d.close()
+		return
+	}
 	w.quic[q] = true
 	w.mu.Unlock()
 	defer func() {
@@ -167,6 +172,9 @@ func (w *webEngine) doors() []*quicDoor {
 // drainQUIC lets requests over HTTP/3 finish until ctx ends.
 // Those whose handshake is under way are let in within grace.
 func (w *webEngine) drainQUIC(ctx context.Context, grace time.Duration) {
+	w.mu.Lock()
+	w.ending = true
+	w.mu.Unlock()
 	var all sync.WaitGroup
 	for _, q := range w.doors() {
 		all.Go(func() {
