@@ -29,6 +29,7 @@ type Checker struct {
 	rules   []Rule // in order; Outer fields first
 	inner   int    // index of the first rule on an inner field
 	own     []Pattern
+	silent  []Pattern
 	bcasts  []uint32
 }
 
@@ -62,6 +63,10 @@ func New(cfg Config) (*Checker, error) {
 		}
 	}
 	c.own = ownPatterns(cfg)
+	c.silent = silent
+	if cfg.Kind == Relay { // RFC 6324 §3.1: anybody's packets pass a relay, and such would come round again
+		c.silent = append(disguises(cfg.Local), silent...)
+	}
 	c.rules, c.inner = buildRules(cfg, c.own)
 	return c, nil
 }

@@ -25,7 +25,7 @@ func (c *Checker) EgressHeader(in []byte) (dst [4]byte, r Reason) {
 	}
 	srcHi, srcLo := binary.BigEndian.Uint64(in[8:]), binary.BigEndian.Uint64(in[16:])
 	dstHi, dstLo := binary.BigEndian.Uint64(in[24:]), binary.BigEndian.Uint64(in[32:])
-	if matchAny(silent, srcHi, srcLo) || matchAny(silent, dstHi, dstLo) {
+	if matchAny(c.silent, srcHi, srcLo) || matchAny(c.silent, dstHi, dstLo) {
 		return dst, EgressMartian
 	}
 	if c.kind != Relay {

@@ -41,6 +41,11 @@ func TestEgress(t *testing.T) {
 		{"relay", EgressUnroutable, "", "2606:4700::1", "2606:4700::2"},
 		{"relay", EgressLoop, "", "2606:4700::1", "2001:db8:c633:6401::1"},
 		{"relay", EgressMartian, "", "2606:4700::1", "ff0e::1"},
+		// RFC 6324 §3.1: by a 6to4 relay, or an ISATAP router, it would be back.
+		{"relay", EgressMartian, "", "2002:c633:6401::1", ceAddr},
+		{"relay", EgressMartian, "", "2606:4700::5efe:198.51.100.1", ceAddr},
+		{"relay", EgressMartian, "", "2606:4700::1", "2001:db8:c000:201:200:5efe:c633:6401"},
+		{"relay", Pass, ce, "2002:cb00:7109::1", ceAddr},
 	} {
 		cfg := configs[row.config]
 		if row.config == "relay" {

@@ -59,6 +59,13 @@ func oracleOptions(o []byte) bool {
 	return true
 }
 
+// oracleDisguised: 6to4's or ISATAP's address of an IPv4 address.
+func oracleDisguised(a, of netip.Addr) bool {
+	b := a.As16()
+	return b[0] == 0x20 && b[1] == 2 && netip.AddrFrom4([4]byte(b[2:6])) == of ||
+		b[8]&^2 == 0 && b[9] == 0 && b[10] == 0x5e && b[11] == 0xfe && netip.AddrFrom4([4]byte(b[12:])) == of
+}
+
 func oracleMartian4(a netip.Addr) bool {
 	return a.As4()[0] == 0 || a.IsLoopback() || a.As4()[0] >= 224
 }
@@ -91,12 +98,7 @@ func oracleInner(cfg Config, outer, src, dst netip.Addr) bool {
 			return false
 		}
 	}
-	b := dst.As16()
-	v4 := netip.AddrFrom4([4]byte(b[12:]))
-	if v4 == cfg.Local && b[8]&^2 == 0 && b[9] == 0 && b[10] == 0x5e && b[11] == 0xfe {
-		return false
-	}
-	if b[0] == 0x20 && b[1] == 2 && netip.AddrFrom4([4]byte(b[2:6])) == cfg.Local {
+	if oracleDisguised(dst, cfg.Local) || oracleDisguised(src, cfg.Local) && cfg.Kind != Relay {
 		return false
 	}
 	switch cfg.Kind {
@@ -127,7 +129,7 @@ func oracleGlobal(cfg Config, a netip.Addr) bool {
 
 func oracleBadEmbedding(cfg Config, a netip.Addr) bool {
 	b := a.As16()
-	if v4, ok := cfg.Domain.Embedded(a); ok && oracleMartian4(v4) {
+	if v4, ok := cfg.Domain.Embedded(a); ok && (oracleMartian4(v4) || slices.Contains(cfg.Broadcasts, v4)) {
 		return true
 	}
 	bad := func(v4 [4]byte) bool {
@@ -140,7 +142,8 @@ func oracleBadEmbedding(cfg Config, a netip.Addr) bool {
 		}
 		return false
 	}
-	return b[0] == 0x20 && b[1] == 2 && bad([4]byte(b[2:6])) ||
+	six := netip.AddrFrom4([4]byte(b[2:6]))
+	return b[0] == 0x20 && b[1] == 2 && (bad(six.As4()) || slices.Contains(cfg.Broadcasts, six)) ||
 		netip.MustParsePrefix("64:ff9b::/96").Contains(a) && bad([4]byte(b[12:]))
 }
 

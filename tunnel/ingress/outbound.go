@@ -16,7 +16,7 @@ type Outbound struct {
 // Outbound returns what Egress knows. It shares the Checker's patterns: do not
 // modify them.
 func (c *Checker) Outbound() Outbound {
-	o := Outbound{Kind: c.kind, Local: c.local, Gateway: c.gateway, Bits: c.bits, Own: c.own, Silent: silent}
+	o := Outbound{Kind: c.kind, Local: c.local, Gateway: c.gateway, Bits: c.bits, Own: c.own, Silent: c.silent}
 	o.Unroutable = append(o.Unroutable, martians...)
 	for _, b := range c.bcasts {
 		o.Unroutable = append(o.Unroutable, Pattern{Lo: uint64(b), LoMask: 0xffffffff})

@@ -47,7 +47,8 @@ const (
 	Loop
 	// NotMine is for somebody else: we are no open relay (RFC 5969 §12, RFC 4891).
 	NotMine
-	// OwnSource claims to come from our own prefix.
+	// OwnSource claims to come from our own prefix, or from our IPv4 address by
+	// 6to4 or ISATAP.
 	OwnSource
 	// SrcSpoof is a 6rd source that does not embed the outer source (RFC 5969 §9.2, §12).
 	SrcSpoof
@@ -95,7 +96,8 @@ const (
 	// ICMPLimited is an answer that was not given: too many (RFC 4443 §2.4 f).
 	ICMPLimited
 
-	// EgressMartian must not leave: multicast, link-local, unspecified, ...
+	// EgressMartian must not leave: multicast, link-local, unspecified, by a
+	// relay what would come back to it through another tunnel (RFC 6324 §3.1), ...
 	EgressMartian
 	// EgressSource is not from our prefix: the other end would drop it (RFC 5969 §12).
 	EgressSource

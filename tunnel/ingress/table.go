@@ -59,7 +59,7 @@ func buildRules(cfg Config, own []Pattern) (rules []Rule, inner int) {
 			Rule{Reason: Land, Field: InnerSrc, In: anything, When: SameAddress},
 			Rule{Reason: Loop, Field: InnerDst, In: endpoints(cfg)},
 			Rule{Reason: NotMine, Field: InnerDst, In: anything, Except: own},
-			Rule{Reason: OwnSource, Field: InnerSrc, In: own},
+			Rule{Reason: OwnSource, Field: InnerSrc, In: append(disguises(cfg.Local), own...)},
 		)
 	}
 	return rules, inner
@@ -68,10 +68,14 @@ func buildRules(cfg Config, own []Pattern) (rules []Rule, inner int) {
 // martianRules are the checks that every kind makes on both inner addresses.
 func martianRules(cfg Config, own []Pattern) []Rule {
 	except := append([]Pattern{v6(nat64)}, own...)
-	embedding := append(embed(sixToFour, nonPublic4), embed(nat64, nonPublic4)...)
+	var everybody []netip.Prefix // an answer to whom would be one from a whole network (RFC 3964 §5.3)
+	for _, b := range cfg.Broadcasts {
+		everybody = append(everybody, netip.PrefixFrom(b, 32))
+	}
+	embedding := append(embed(sixToFour, append(everybody, nonPublic4...)), embed(nat64, nonPublic4)...)
 	if cfg.Kind != Configured {
 		except = append(except, v6(cfg.Domain.Prefix))
-		embedding = append(embedding, embed6rd(cfg.Domain, martian4)...)
+		embedding = append(embedding, embed6rd(cfg.Domain, append(everybody, martian4...))...)
 	}
 	if cfg.AllowULA {
 		except = append(except, v6(ula))
@@ -96,7 +100,7 @@ func edgeRules(cfg Config, own []Pattern) []Rule {
 		{Reason: Land, Field: InnerSrc, In: anything, When: SameAddress},
 		{Reason: Loop, Field: InnerDst, In: endpoints(cfg)},
 		{Reason: NotMine, Field: InnerDst, In: anything, Except: own},
-		{Reason: OwnSource, Field: InnerSrc, In: own},
+		{Reason: OwnSource, Field: InnerSrc, In: append(disguises(cfg.Local), own...)},
 		// A relay may hairpin what one edge sends to another: RFC 5969 §12 has
 		// an edge accept whatever a relay of its own sends.
 		{Reason: SrcSpoof, Field: InnerSrc, In: domain, Trusted: relays, When: NotEmbedded},
@@ -134,7 +138,7 @@ func anycast(cfg Config) []Pattern {
 // endpoints are the inner destinations that embed a tunnel endpoint: routed
 // there, a packet would come round again (RFC 6324 §3).
 func endpoints(cfg Config) []Pattern {
-	ps := append(embed(sixToFour, []netip.Prefix{netip.PrefixFrom(cfg.Local, 32)}), isatap(cfg.Local))
+	ps := disguises(cfg.Local)
 	if cfg.Kind == Configured {
 		return ps
 	}
@@ -148,6 +152,12 @@ func endpoints(cfg Config) []Pattern {
 		}
 	}
 	return ps
+}
+
+// disguises are the addresses by which 6to4 and ISATAP would send to an IPv4
+// address of ours, which speaks neither. The list is the caller's.
+func disguises(a netip.Addr) []Pattern {
+	return append(embed(sixToFour, []netip.Prefix{netip.PrefixFrom(a, 32)}), isatap(a))
 }
 
 // ownPatterns is what is ours inside.
