@@ -76,7 +76,26 @@ func (b *builder) expose(tcp, udp *nftables.Set) {
 	b.rule(c, "", l4(unix.IPPROTO_TCP), port(dport, tcp), accept())
 	b.rule(c, "", l4(unix.IPPROTO_UDP), port(dport, udp), accept())
 	b.replies(c)
+	if !b.cfg.Domain.IsValid() {
+		b.probes(c, expr.VerdictAccept)
+	}
 	b.rule(c, "not-exposed", drop())
+}
+
+// probes are those by which the other end of a 6in4 tunnel asks whether we are
+// still there, and its answers to ours (RFC 4213 §3.8). Hop limit 255: no router
+// has passed them on.
+func (b *builder) probes(c *nftables.Chain, v expr.VerdictKind) {
+	const solicitation, advertisement, hopLimit = 135, 136, 7
+	for _, typ := range []byte{solicitation, advertisement} {
+		b.rule(c, "", icmp6(expr.CmpOpEq, typ),
+			[]expr.Any{load(expr.PayloadBaseNetworkHeader, hopLimit, 1), compare(expr.CmpOpEq, []byte{255}), &expr.Verdict{Kind: v}})
+	}
+}
+
+// icmp6 compares the type of an ICMPv6 message.
+func icmp6(op expr.CmpOp, typ byte) []expr.Any {
+	return append(l4(unix.IPPROTO_ICMPV6), load(expr.PayloadBaseTransportHeader, 0, 1), compare(op, []byte{typ}))
 }
 
 // forward lets what our networks began come back, and nothing else in: a host
@@ -92,8 +111,7 @@ func (b *builder) forward() {
 // this side began.
 func (b *builder) replies(c *nftables.Chain) {
 	for _, typ := range []byte{1, 2, 3, 4, 128, 129} {
-		b.rule(c, "", l4(unix.IPPROTO_ICMPV6),
-			[]expr.Any{load(expr.PayloadBaseTransportHeader, 0, 1), compare(expr.CmpOpEq, []byte{typ})}, accept())
+		b.rule(c, "", icmp6(expr.CmpOpEq, typ), accept())
 	}
 	if b.has.ct {
 		known := binaryutil.NativeEndian.PutUint32(expr.CtStateBitESTABLISHED | expr.CtStateBitRELATED)
@@ -223,24 +241,31 @@ func (b *builder) inside() {
 
 // insidePayload makes the checks on what follows the addresses.
 func (b *builder) insidePayload(c *nftables.Chain) {
-	icmp := func(op expr.CmpOp, typ byte) []expr.Any {
-		return []expr.Any{load(expr.PayloadBaseTransportHeader, 0, 1), compare(op, []byte{typ})}
-	}
-	for _, r := range [][2]byte{{130, 137}, {143, 143}, {148, 149}, {151, 153}} { // MLD, ND; MLDv2; SEND; MRD
-		b.rule(c, ingress.NeighborDiscovery.String(), l4(unix.IPPROTO_ICMPV6),
-			icmp(expr.CmpOpGte, r[0]), icmp(expr.CmpOpLte, r[1]), drop())
+	routing := func(offset uint32, op expr.CmpOp) []expr.Any {
+		return []expr.Any{
+			&expr.Exthdr{DestRegister: 1, Type: unix.IPPROTO_ROUTING, Offset: offset, Len: 1, Op: expr.ExthdrOpIpv6},
+			compare(op, []byte{0}),
+		}
 	}
 	mtu := make([]byte, 4)
 	binary.BigEndian.PutUint32(mtu, uint32(b.cfg.Kernel.MTU))
-	for _, bound := range []expr.Any{compare(expr.CmpOpLt, []byte{0, 0, 5, 0}), compare(expr.CmpOpGt, mtu)} {
-		b.rule(c, ingress.PacketTooBig.String(), l4(unix.IPPROTO_ICMPV6), icmp(expr.CmpOpEq, 2),
+	bounds := []expr.Any{compare(expr.CmpOpLt, []byte{0, 0, 5, 0}), compare(expr.CmpOpGt, mtu)}
+	var typ []expr.Any
+	if b.cfg.Kernel.Out.Kind == ingress.Relay { // it forwards what only the receiver has to refuse
+		bounds, typ = bounds[:1], routing(2, expr.CmpOpEq)
+	}
+	for _, bound := range bounds {
+		b.rule(c, ingress.PacketTooBig.String(), icmp6(expr.CmpOpEq, 2),
 			[]expr.Any{load(expr.PayloadBaseTransportHeader, 4, 4), bound}, drop())
 	}
 	// RFC 5095, RFC 8754: the routing header's segments left.
-	b.rule(c, ingress.RoutingHeader.String(), []expr.Any{
-		&expr.Exthdr{DestRegister: 1, Type: unix.IPPROTO_ROUTING, Offset: 3, Len: 1, Op: expr.ExthdrOpIpv6},
-		compare(expr.CmpOpNeq, []byte{0}),
-	}, drop())
+	b.rule(c, ingress.RoutingHeader.String(), typ, routing(3, expr.CmpOpNeq), drop())
+	if b.cfg.Kernel.Out.Kind == ingress.Configured {
+		b.probes(c, expr.VerdictReturn)
+	}
+	for _, r := range ingress.LinkOnly() {
+		b.rule(c, ingress.NeighborDiscovery.String(), icmp6(expr.CmpOpGte, r[0]), icmp6(expr.CmpOpLte, r[1])[2:], drop())
+	}
 }
 
 // leaving drops what must not go out by sit, or what the other end would drop

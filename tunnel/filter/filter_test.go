@@ -26,20 +26,29 @@ func TestTables(t *testing.T) {
 	domain := netip.MustParsePrefix("2001:db8::/32")
 	local := netip.MustParseAddr("192.0.2.10")
 	relays := []netip.Addr{netip.MustParseAddr("198.51.100.1")}
-	check, err := ingress.New(ingress.Config{Kind: ingress.Edge, Local: local, MTU: 1280,
-		Domain: sixrd.Domain{Prefix: domain, Relays: relays}})
-	if err != nil {
-		t.Fatal(err)
+	kernel := func(cfg ingress.Config, k filter.Kernel) *filter.Kernel {
+		cfg.Local, cfg.MTU = local, 1280
+		check, err := ingress.New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		k.Local, k.MTU, k.Rules, k.Out = local, 1280, check.Rules(), check.Outbound()
+		return &k
 	}
+	edge := ingress.Config{Kind: ingress.Edge, Domain: sixrd.Domain{Prefix: domain, Relays: relays}}
+	relay := edge
+	relay.Kind = ingress.Relay
+	configured := ingress.Config{Kind: ingress.Configured, Remote: relays[0], Own: []netip.Prefix{netip.MustParsePrefix("2001:db8:100::2/128")}}
 	ports := []filter.Port{{First: 80}, {First: 443}, {UDP: true, First: 4000, Last: 4005}, {UDP: true, First: 4003, Last: 4009},
 		{UDP: true, First: 4010}, {First: 65000, Last: 65535}}
 	for name, cfg := range map[string]filter.Config{
-		"listeners": {Interface: "tun6rd", Domain: domain, Listeners: true, Ports: ports},
-		"all":       {Interface: "tun6rd", Domain: domain, Silent: local},
-		"relay":     {Interface: "tun6rd", Domain: domain, Listeners: true, Forward: true},
-		"6in4":      {Interface: "he-ipv6.1", Listeners: true},
-		"kernel": {Interface: "tun6rd", Domain: domain, Kernel: &filter.Kernel{
-			Local: local, Strict: true, Relays: relays, Domain: domain, Rules: check.Rules(), Out: check.Outbound(), MTU: 1280, Split: true}},
+		"listeners":    {Interface: "tun6rd", Domain: domain, Listeners: true, Ports: ports},
+		"all":          {Interface: "tun6rd", Domain: domain, Silent: local},
+		"relay":        {Interface: "tun6rd", Domain: domain, Listeners: true, Forward: true},
+		"6in4":         {Interface: "he-ipv6.1", Listeners: true},
+		"kernel":       {Interface: "tun6rd", Domain: domain, Kernel: kernel(edge, filter.Kernel{Strict: true, Relays: relays, Domain: domain, Split: true})},
+		"kernel-relay": {Interface: "tun6rd", Domain: domain, Forward: true, Kernel: kernel(relay, filter.Kernel{Domain: domain})},
+		"kernel-6in4":  {Interface: "he-ipv6", Listeners: true, Kernel: kernel(configured, filter.Kernel{Relays: relays})},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ns := tunneltest.NewNS(t)
