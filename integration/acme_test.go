@@ -206,7 +206,7 @@ func TestKillsAmidOrders(t *testing.T) {
 	ca := startPebble(t, w, w.Client6, lab.Client6, names.Addr)
 	config := w.acmeConfig(ca)
 	kills := 1
-	if os.Getenv("GENKAN_RELIABILITY") == "long" {
+	if longRun() {
 		kills = 5
 	}
 	orders := 0
@@ -259,7 +259,7 @@ func TestKillsOrderNothing(t *testing.T) {
 		config += site(name)
 	}
 	kills := 2
-	if os.Getenv("GENKAN_RELIABILITY") == "long" {
+	if longRun() {
 		kills = 10
 	}
 	first := map[string]string{}

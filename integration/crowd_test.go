@@ -23,7 +23,7 @@ import (
 func TestTenThousandAtOnce(t *testing.T) {
 	const crowd = 10_000
 	size := 4 << 10 // bytes each way, on average
-	if os.Getenv("GENKAN_RELIABILITY") == "long" || os.Getenv("GENKAN_LONG") == "1" {
+	if longRun() {
 		size = 256 << 10
 	}
 	w := mustQuietWorld(t)

@@ -65,7 +65,7 @@ passive  = "50010-50019"
 func TestFTPSBulk(t *testing.T) {
 	t.Parallel()
 	size := int64(8 << 20)
-	if os.Getenv("GENKAN_RELIABILITY") == "long" || os.Getenv("GENKAN_LONG") == "1" {
+	if longRun() {
 		size = 200 << 20
 	}
 	w := mustWorld(t)

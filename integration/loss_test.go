@@ -168,7 +168,7 @@ func TestServersUnderLoss(t *testing.T) {
 	if err != nil || !regexp.MustCompile(`packets [1-9]`).MatchString(counted) {
 		t.Errorf("nothing was lost, the test proves nothing: %v\n%s", err, counted)
 	}
-	if os.Getenv("GENKAN_RELIABILITY") == "long" {
+	if longRun() {
 		runUnderLoss(t)
 	}
 }
@@ -191,7 +191,7 @@ func runUnderLoss(t *testing.T) {
 	const tests = "^Test(Apache.*|ServersLearnTheClient|PoolKeepsClientsApart|SSH|Neighbours|Postscreen|MailIsNoOpenRelay|Sendmail|PostfixStrictlyIPv4|" +
 		"Xclient.*|.*TLS.*|ForwardsGetCertificates|FTP.*|Probes|Redis|Postgres|MariaDB)$"
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run", tests, "-test.timeout", "20m")
-	cmd.Env = append(os.Environ(), lossyRun+"=1", "GENKAN_RELIABILITY=", "GENKAN_LONG=")
+	cmd.Env = append(os.Environ(), lossyRun+"=1", "GENKAN_RELIABILITY=")
 	if text, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("under loss: %v\n%s", err, text)
 	}

@@ -11,10 +11,14 @@ import (
 	"genkan/integration/lab"
 )
 
+// longRun says whether this is "make test-reliability", with every load and
+// fault in full.
+func longRun() bool { return os.Getenv("GENKAN_RELIABILITY") == "long" }
+
 // times is how often a fault is made: a few times in every run, and n times
 // by "make test-reliability".
 func times(n int) int {
-	if os.Getenv("GENKAN_RELIABILITY") == "long" {
+	if longRun() {
 		return n
 	}
 	return max(3, n/20)

@@ -45,7 +45,7 @@ func descriptors() int {
 }
 
 // long tells whether the long forms of the tests are wanted.
-func long() bool { return os.Getenv("GENKAN_LONG") == "1" }
+func long() bool { return os.Getenv("GENKAN_RELIABILITY") == "long" }
 
 func startEngine(t testing.TB, cfg Config) *Engine {
 	t.Helper()
