@@ -42,6 +42,9 @@ type Loop struct {
 	spare       []*fiber
 	again       []*fiber     // had their turn
 	jobs        []func()     // to be started
+	spareAgain  []*fiber     // room for the next turn's
+	spareJobs   []func()     // the same
+	spareInbox  []func()     // the same
 	running     int          // fibers that have a job
 	pipes       []kernelPipe // spare ones
 	lent        int          // pipes in use
@@ -51,6 +54,7 @@ type Loop struct {
 
 	mu     sync.Mutex // guards what follows
 	inbox  []func()
+	asleep bool // the loop waits, or is about to
 	closed bool
 }
 
@@ -70,7 +74,8 @@ func New() (*Loop, error) {
 	}
 	wake, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
 	if err == nil {
-		err = unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, wake, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: -1})
+		// Edge-triggered, each write is an event: nobody has to read it.
+		err = unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, wake, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET&(1<<32-1), Fd: -1})
 	}
 	if err != nil {
 		unix.Close(ep)
@@ -89,7 +94,9 @@ func (l *Loop) Run() {
 		for i := range max(n, 0) {
 			l.dispatch(&l.events[i])
 		}
-		l.turns()
+		if l.takeInbox()+l.turns() > 0 {
+			hot = true
+		}
 		if l.stopping && l.running == 0 {
 			l.release()
 			return
@@ -102,7 +109,7 @@ func (l *Loop) Run() {
 // ends the wait where it needs them.)
 func (l *Loop) await(hot bool) int {
 	switch {
-	case len(l.again)+len(l.jobs) > 0:
+	case len(l.again)+len(l.jobs) > 0 || !l.doze():
 		return epollWaitRaw(l.epoll, l.events[:], 0)
 	case hot:
 		return epollWaitRaw(l.epoll, l.events[:], hotWait)
@@ -117,8 +124,7 @@ func (l *Loop) await(hot bool) int {
 // dispatch wakes who waited for an event.
 func (l *Loop) dispatch(ev *unix.EpollEvent) {
 	if ev.Fd < 0 {
-		l.takeInbox()
-		return
+		return // of Post: the inbox is looked at in any case
 	}
 	c := l.conns[ev.Fd]
 	if c == nil || c.gen != ev.Pad {
@@ -136,16 +142,21 @@ func (l *Loop) dispatch(ev *unix.EpollEvent) {
 	}
 }
 
-// turns lets those go on that had let others run, and starts new jobs.
-func (l *Loop) turns() {
+// turns lets those go on that had let others run, and starts new jobs. It
+// returns how many.
+func (l *Loop) turns() int {
 	again, jobs := l.again, l.jobs
-	l.again, l.jobs = nil, nil
+	l.again, l.jobs = l.spareAgain[:0], l.spareJobs[:0]
 	for _, f := range again {
 		l.run(f)
 	}
 	for _, job := range jobs {
 		l.Go(job)
 	}
+	clear(again)
+	clear(jobs)
+	l.spareAgain, l.spareJobs = again, jobs
+	return len(again) + len(jobs)
 }
 
 // Post has f called on the loop, from any goroutine. f must not wait; to
@@ -157,22 +168,35 @@ func (l *Loop) Post(f func()) bool {
 		return false
 	}
 	l.inbox = append(l.inbox, f)
-	if len(l.inbox) == 1 {
+	if l.asleep {
+		l.asleep = false
 		unix.Write(l.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})
 	}
 	return true
 }
 
-func (l *Loop) takeInbox() {
-	var b [8]byte
-	unix.Read(l.wake, b[:])
+// doze makes Post wake the loop from now on. It is false where there is
+// something to do first.
+func (l *Loop) doze() bool {
 	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.asleep = len(l.inbox) == 0
+	return l.asleep
+}
+
+// takeInbox calls what was posted, and returns how much.
+func (l *Loop) takeInbox() int {
+	l.mu.Lock()
+	l.asleep = false
 	inbox := l.inbox
-	l.inbox = nil
+	l.inbox = l.spareInbox[:0]
 	l.mu.Unlock()
 	for _, f := range inbox {
 		f()
 	}
+	clear(inbox)
+	l.spareInbox = inbox
+	return len(inbox)
 }
 
 // Go runs job in a fiber. It is called on the loop, and returns when the job
