@@ -153,9 +153,13 @@ func (s *Server) Serve(ctx context.Context) error {
 		s.mu.Unlock()
 		return fmt.Errorf("proxy: %w", err)
 	}
+	if err := s.web.start(running); err != nil {
+		engine.Close()
+		s.mu.Unlock()
+		return fmt.Errorf("proxy: %w", err)
+	}
 	s.pipe = engine
 	s.serving = running
-	s.web.start(running)
 	s.state.Load().start(running, s.probeFrom, lookupSystem)
 	for _, d := range s.doors {
 		s.run(d)

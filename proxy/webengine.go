@@ -2,7 +2,7 @@ package proxy
 
 import (
 	"context"
-	"crypto/tls"
+	"fmt"
 	"net"
 	"net/netip"
 	"runtime"
@@ -36,7 +36,7 @@ type webEngine struct {
 	done    sync.WaitGroup     // sweeping
 	serving sync.WaitGroup     // connections
 
-	loops []*fiber.Loop // of plain connections; none: they have goroutines
+	loops []*fiber.Loop // of all connections
 	next  atomic.Uint32
 
 	crowd    crowd
@@ -85,9 +85,11 @@ func newWebEngine(s *Server, st *state) *webEngine {
 // expireEvery is how often unused backend connections are looked through.
 const expireEvery = 5 * time.Second
 
-func (w *webEngine) start(ctx context.Context) {
+func (w *webEngine) start(ctx context.Context) error {
+	if err := w.startLoops(); err != nil {
+		return err
+	}
 	ctx, w.stop = context.WithCancel(ctx)
-	w.startLoops()
 	w.done.Go(func() { w.sweeper.Run(ctx) })
 	w.done.Go(func() { w.pressure.Run(ctx, w.relieve()) })
 	w.done.Go(func() {
@@ -103,24 +105,32 @@ func (w *webEngine) start(ctx context.Context) {
 			}
 		}
 	})
+	return nil
 }
 
 // startLoops starts an event loop per core. Busy loops keep their processor of
 // the scheduler's, so there have to be some for everybody else, and for the
 // loops of package pipe.
-func (w *webEngine) startLoops() {
+func (w *webEngine) startLoops() error {
 	n := runtime.NumCPU()
 	for range n {
 		loop, err := fiber.New()
 		if err != nil {
-			w.server.log.Warn("no event loops for HTTP: connections cost more", "cause", err)
-			return
+			w.endLoops()
+			return fmt.Errorf("event loop: %w", err)
 		}
 		w.loops = append(w.loops, loop)
 		w.done.Go(loop.Run)
 	}
 	if want := 2*n + 2; runtime.GOMAXPROCS(0) < want {
 		runtime.GOMAXPROCS(want)
+	}
+	return nil
+}
+
+func (w *webEngine) endLoops() {
+	for _, loop := range w.loops {
+		loop.Close()
 	}
 }
 
@@ -138,7 +148,7 @@ func (w *webEngine) take(a *arrival) {
 		a.server.gate.leave()
 		w.serving.Done()
 	}
-	if a.svc.tlsConfig == nil && len(w.loops) > 0 {
+	if a.svc.tlsConfig == nil {
 		if !w.serveOnLoop(a, one, ended) {
 			leave()
 		}
@@ -200,48 +210,29 @@ func (w *webEngine) handler(a *arrival, one *stream) *exchange.Handler {
 	}
 }
 
-// A protocol is one connection of a front.
-type protocol interface {
-	Serve()
-	Cut()
-}
-
-// serve finds out which version of HTTP the client speaks, and serves it. It
-// is true where the connection went to a loop, which calls ended.
+// serve makes a connection TLS, and gives it to a loop, which calls ended. It is
+// false where the connection is gone.
 func (w *webEngine) serve(a *arrival, one *stream, ended func()) bool {
-	from, h := a.source(), w.handler(a, one)
-	var p protocol
-	if a.svc.tlsConfig == nil {
-		p = w.front.NewConn(a.conn, nil, from, h)
-	} else {
-		swap := &fiber.Swap{Conn: a.conn}
-		session, err := w.handshake(a, swap, &from)
-		if err != nil {
-			w.server.log.Debug("no TLS", "client", from.Client.Addr, "cause", err)
-			a.conn.Close()
-			return false
-		}
-		switch {
-		case session.ConnectionState().NegotiatedProtocol == "h2":
-			p = w.front2.NewConn(session, nil, from, h)
-		case len(w.loops) > 0:
-			return w.moveToLoop(a, one, ended, session, swap, from, h)
-		default:
-			p = w.front.NewConn(session, nil, from, h)
-		}
+	from := a.source()
+	swap := &fiber.Swap{Conn: a.conn}
+	session, err := w.handshake(a, swap, &from)
+	if err != nil {
+		w.server.log.Debug("no TLS", "client", from.Client.Addr, "cause", err)
+		a.conn.Close()
+		return false
 	}
-	one.cutWith(p.Cut)
-	p.Serve()
-	return false
-}
-
-// moveToLoop gives a TLS connection to a loop after its handshake, which
-// would have held up the others there.
-func (w *webEngine) moveToLoop(a *arrival, one *stream, ended func(), session *tls.Conn, swap *fiber.Swap, from message.Source, h message.Handler) bool {
+	// The handshake would have held up the others on the loop.
 	conn, err := w.loop().Take(a.conn)
 	if err != nil {
 		w.server.log.Warn("connection refused", "client", a.addr(), "cause", err)
 		return false
+	}
+	h := w.handler(a, one)
+	if session.ConnectionState().NegotiatedProtocol == "h2" {
+		c := w.front2.NewSecureConn(session, swap, conn, nil, from, h)
+		one.cutWith(c.Cut)
+		c.Start(ended)
+		return true
 	}
 	swap.Conn = conn
 	c := w.front.NewSecureConn(session, swap, from, h)
@@ -253,9 +244,13 @@ func (w *webEngine) moveToLoop(a *arrival, one *stream, ended func(), session *t
 // loop is the loop whose turn it is.
 func (w *webEngine) loop() *fiber.Loop { return w.loops[int(w.next.Add(1))%len(w.loops)] }
 
-// preface serves a client that speaks HTTP/2 without TLS, by prior knowledge.
-func (w *webEngine) preface(conn net.Conn, read []byte, from message.Source, h message.Handler) {
-	w.front2.NewConn(conn, read, from, h).Serve()
+// preface serves a client that speaks HTTP/2 by prior knowledge.
+func (w *webEngine) preface(o http1.Handover) {
+	if o.Session == nil {
+		w.front2.NewConn(o.Conn, o.Read, o.Source, o.Handler).Start(o.Done)
+		return
+	}
+	w.front2.NewSecureConn(o.Session, o.Swap, o.Conn, o.Read, o.Source, o.Handler).Start(o.Done)
 }
 
 // shutdown lets requests finish; connections that wait for one end.
@@ -277,9 +272,7 @@ func (w *webEngine) close() {
 	w.serving.Wait()
 	w.transport.CloseIdle()
 	w.multiplex.CloseIdle()
-	for _, loop := range w.loops {
-		loop.Close()
-	}
+	w.endLoops()
 	w.stop()
 	w.done.Wait()
 }

@@ -88,10 +88,6 @@ func (c *Conn) serve(first bool) {
 			c.refuse(err)
 			return
 		}
-		if c.prefaced {
-			c.s.config.Preface(c.conn, bytes.Clone(c.unread()), c.req.Source, c.h)
-			return
-		}
 		if !c.exchange(keep) {
 			return
 		}
@@ -116,7 +112,7 @@ func (c *Conn) next(first bool) (keep bool, err error) {
 		}
 	}
 	c.guard.Read(cfg.HeadTimeout)
-	if first && c.unread()[0] == 'P' && cfg.Preface != nil {
+	if first && c.unread()[0] == 'P' && cfg.Preface != nil && c.done != nil {
 		if c.prefaced, err = c.tryPreface(); c.prefaced || err != nil {
 			c.guard.Read(0)
 			return false, err

@@ -2,9 +2,11 @@ package http1
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 
 	"genkan/proxy/fiber"
+	"genkan/proxy/message"
 )
 
 // Start serves a connection whose net.Conn is a *fiber.Conn, on its loop, and
@@ -12,7 +14,7 @@ import (
 // While it waits for a request it has neither a goroutine nor a buffer.
 //
 // What is not for a loop leaves it, for good: a request whose body is passed
-// on while the answer is awaited, a websocket, HTTP/2.
+// on while the answer is awaited, a websocket.
 func (c *Conn) Start(done func()) {
 	c.done = done
 	c.s.track(c, true)
@@ -74,7 +76,10 @@ func (c *Conn) serveOnLoop(first bool) {
 			c.refuse(err)
 			c.finish()
 			return
-		case c.prefaced || c.req.Upgrade || c.streams():
+		case c.prefaced:
+			c.handOver()
+			return
+		case c.req.Upgrade || c.streams():
 			c.leaveLoop(keep)
 			return
 		case !c.exchange(keep):
@@ -87,11 +92,37 @@ func (c *Conn) serveOnLoop(first bool) {
 	}
 }
 
+// A Handover is a connection that turned out to speak HTTP/2.
+type Handover struct {
+	Conn *fiber.Conn
+	// Session is TLS over it, with Swap between them; nil: it speaks plain.
+	Session *tls.Conn
+	Swap    *fiber.Swap
+	Read    []byte // what the client has sent already
+	Source  message.Source
+	Handler message.Handler
+	Done    func() // of Start
+}
+
+// handOver gives the connection to the front that speaks HTTP/2.
+func (c *Conn) handOver() {
+	session, _ := c.conn.(*tls.Conn)
+	over := Handover{
+		Conn: c.loops, Session: session, Swap: c.swap, Read: bytes.Clone(c.unread()),
+		Source: c.req.Source, Handler: c.h, Done: c.done,
+	}
+	c.guard.Release()
+	c.s.track(c, false)
+	c.r = c.w
+	c.wire.release()
+	c.s.config.Preface(over)
+}
+
 // streams reports whether the request's body will be passed on while the
 // answer is awaited, which takes a second goroutine.
 func (c *Conn) streams() bool {
 	r := &c.req
-	return r.Length < 0 || r.Length > bodyInMemory || r.Expect
+	return r.Length < 0 || r.Length > SmallBody || r.Expect
 }
 
 // leaveLoop goes on in a goroutine, which done ends.
@@ -117,10 +148,7 @@ func (c *Conn) leaveLoop(keep bool) {
 	c.req.Loop = nil
 	go func() {
 		defer c.finish()
-		switch {
-		case c.prefaced:
-			c.s.config.Preface(c.conn, bytes.Clone(c.unread()), c.req.Source, c.h)
-		case c.exchange(keep):
+		if c.exchange(keep) {
 			c.serve(false)
 		}
 	}()

@@ -46,9 +46,9 @@ type Config struct {
 	// when both connections are done with; it need not close them. early
 	// is what each side has sent already. Nil: websocket is not served.
 	Relay func(client net.Conn, earlyClient []byte, backend net.Conn, earlyBackend []byte)
-	// Preface is given a connection that begins as HTTP/2 with prior
-	// knowledge does (RFC 9113 §3.4), with what was read of it. Nil: refused.
-	Preface func(conn net.Conn, read []byte, from message.Source, h message.Handler)
+	// Preface is given a connection on a loop that begins as HTTP/2 with prior
+	// knowledge does (RFC 9113 §3.4). Nil: refused.
+	Preface func(Handover)
 	// Refused is told of bytes that were no request. Nil: nobody is.
 	Refused func(from message.Source, status int, err error)
 }

@@ -107,9 +107,9 @@ func (e *Error) Error() string { return fmt.Sprintf("backend %s: %v", e.Addr, e.
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// bodyInMemory is the longest request body that is read whole before the
+// SmallBody is the longest request body that is read whole before the
 // backend is bothered with it; it can be sent a second time.
-const bodyInMemory = bufferSize
+const SmallBody = bufferSize
 
 // A Transport sends requests to backends over connections that it keeps.
 // Use NewTransport.
@@ -167,7 +167,7 @@ type Next func(failed Target, err error) (Target, bool)
 
 // readSmallBody reads a body of known, small length into a borrowed buffer.
 func readSmallBody(r *message.Request) ([]byte, error) {
-	if r.Length <= 0 || r.Length > bodyInMemory || r.Expect {
+	if r.Length <= 0 || r.Length > SmallBody || r.Expect {
 		return nil, nil
 	}
 	buf := borrow()

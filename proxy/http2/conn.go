@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"slices"
 	"sync"
@@ -16,6 +15,7 @@ import (
 	h2 "golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
+	"genkan/proxy/fiber"
 	"genkan/proxy/message"
 	"genkan/proxy/pressure"
 	"genkan/proxy/sweep"
@@ -30,70 +30,112 @@ type Conn struct {
 	s      *Server
 	h      message.Handler
 	from   message.Source
-	conn   net.Conn
+	loop   *fiber.Loop
+	raw    *fiber.Conn
+	sealed *sealed // where the client speaks TLS, else nil
 	guard  *sweep.Guard
-	br     *bufio.Reader
-	reads  *h2.Framer // of Serve's goroutine
-	abuse  abuse      // of Serve's goroutine
-	maxID  uint32     // of Serve's goroutine: the last stream that was opened
-	began  bool       // of Serve's goroutine: the client has sent its settings
-	inHead bool       // the same: a header block is under way
+	done   func() // of Start
 
-	writers atomic.Int32 // that wait for wmu
-	wmu     sync.Mutex   // guards what writes
-	bw      *bufio.Writer
-	writes  *h2.Framer
-	enc     *hpack.Encoder
-	encBuf  bytes.Buffer
+	// Of the fiber that reads:
+	br     *bufio.Reader
+	reads  *h2.Framer
+	abuse  abuse
+	maxID  uint32 // the last stream that was opened
+	began  bool   // the client has sent its settings
+	inHead bool   // a header block is under way
+	bell   bell   // what it waits at, but for bytes
+
+	out      outbox
+	writes   *h2.Framer     // to out, with out.mu held
+	enc      *hpack.Encoder // the same
+	encBuf   bytes.Buffer   // the same
+	patience time.Duration  // guarded by out.mu: for each piece that is sent
 
 	mu       sync.Mutex // guards what follows
 	streams  map[uint32]*stream
-	running  int       // handlers, also of streams that are over
+	running  int       // streams that are handled, also those that are over
+	working  int       // handlers: they end after their stream
 	held     int64     // bytes of content for which the client has no window back
 	sendWin  int64     // what the client takes on the connection
 	initWin  int64     // what it takes on a new stream
 	pending  []*stream // opened, not yet handled
 	waiting  []*stream // the same, but no window for an answer
+	aging    bool      // the guard's Life is set
 	ours     [64]uint32
 	oursNext int // ours holds the streams that we reset last
 
-	sentData atomic.Int64 // data frames sent since Serve last looked
-	handlers sync.WaitGroup
+	sentData atomic.Int64 // data frames sent since the reader last looked
+
+	sendSoon, startSoon func() // for the loop, made once
 }
 
-func newConn(s *Server, nc net.Conn, read []byte, from message.Source, h message.Handler) *Conn {
+func newConn(s *Server, raw *fiber.Conn, from message.Source, h message.Handler) *Conn {
 	c := &Conn{
-		s: s, h: h, from: from, conn: nc, guard: s.config.Sweeper.Guard(nc, nil),
-		abuse:   abuse{maxControl: s.config.MaxControl, maxAborts: s.config.MaxAborts},
-		streams: map[uint32]*stream{}, sendWin: 65535, initWin: 65535,
+		s: s, h: h, from: from, raw: raw, loop: raw.Loop(), guard: s.config.Sweeper.Guard(raw, nil),
+		abuse:    abuse{maxControl: s.config.MaxControl, maxAborts: s.config.MaxAborts},
+		patience: s.config.WriteTimeout,
+		streams:  map[uint32]*stream{}, sendWin: 65535, initWin: 65535,
 	}
-	c.br = bufio.NewReaderSize(io.MultiReader(bytes.NewReader(read), nc), 2*maxFrame)
-	if len(read) == 0 {
-		c.br = bufio.NewReaderSize(nc, 2*maxFrame)
-	}
-	c.bw = bufio.NewWriterSize(nc, 2*maxFrame)
-	c.reads = h2.NewFramer(nil, c.br)
-	c.reads.SetMaxReadFrameSize(maxFrame)
-	c.reads.MaxHeaderListSize = s.config.MaxHead
-	c.reads.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
-	c.writes = h2.NewFramer(c.bw, nil)
+	c.guard.Over(c.age)
+	c.bell.gate.Loop = c.loop
+	c.sendSoon = func() { c.loop.Go(c.send) }
+	c.startSoon = c.start
+	c.writes = h2.NewFramer(&c.out, nil)
 	c.enc = hpack.NewEncoder(&c.encBuf)
 	return c
 }
 
-// Serve answers requests until the connection ends, and closes it. The
-// caller owns the goroutine.
-func (c *Conn) Serve() {
-	c.s.track(c, true)
-	defer c.s.track(c, false)
-	err := c.serve()
-	c.end(err)
-	c.handlers.Wait()
-	c.guard.Release()
-	c.conn.Close()
+// readFrom has the client's frames read from conn, behind what was read.
+func (c *Conn) readFrom(conn io.Reader, read []byte) {
+	if len(read) > 0 {
+		conn = io.MultiReader(bytes.NewReader(read), conn)
+	}
+	c.br = bufio.NewReaderSize(conn, 2*maxFrame)
+	c.reads = h2.NewFramer(nil, c.br)
+	c.reads.SetMaxReadFrameSize(maxFrame)
+	c.reads.MaxHeaderListSize = c.s.config.MaxHead
+	c.reads.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 }
 
-// Cut ends the connection now, from any goroutine; Serve returns soon.
+// Start serves the connection on its loop and returns at once; done is called
+// there when the connection has ended.
+func (c *Conn) Start(done func()) {
+	c.done = done
+	c.s.track(c, true)
+	if !c.loop.Post(func() { c.loop.Go(c.run) }) {
+		c.close()
+	}
+}
+
+// run is the life of the connection, in the fiber that reads.
+func (c *Conn) run() {
+	c.end(c.serve())
+	c.rest()
+	c.close()
+}
+
+// rest waits for whoever still works: all has failed for them.
+func (c *Conn) rest() {
+	c.out.close()
+	for c.busy() {
+		c.bell.gate.Wait()
+	}
+}
+
+func (c *Conn) busy() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.working > 0 || c.flushing()
+}
+
+func (c *Conn) close() {
+	c.guard.Release()
+	c.raw.Close()
+	c.s.track(c, false)
+	c.done()
+}
+
+// Cut ends the connection now, from any goroutine.
 func (c *Conn) Cut() {
 	c.guard.Strike()
 	c.abortAll()
@@ -105,7 +147,7 @@ func (c *Conn) drain() {
 	idle := len(c.streams) == 0
 	c.mu.Unlock()
 	if idle {
-		c.guard.StrikeRead() // Serve says goodbye
+		c.guard.StrikeRead() // then we say goodbye
 		return
 	}
 	c.sayGoAway()
@@ -135,6 +177,7 @@ func (c *Conn) serve() error {
 		return err
 	}
 	for {
+		c.breathe()
 		if c.br.Buffered() < frameHeader {
 			if err := c.idle(); err != nil {
 				return err
@@ -197,10 +240,13 @@ func (c *Conn) idle() error {
 	c.abuse.excuse(int(c.sentData.Swap(0)))
 	c.mu.Lock()
 	c.waiting = append(c.waiting, c.pending...)
-	c.pending = nil
+	clear(c.pending)
+	c.pending = c.pending[:0]
 	open := len(c.streams)
+	if len(c.waiting) > 0 {
+		c.loop.Post(c.startSoon)
+	}
 	c.mu.Unlock()
-	c.start()
 	switch {
 	case open > 0:
 		c.guard.Read(0)
@@ -216,20 +262,76 @@ func (c *Conn) idle() error {
 // window for: each of them is a backend's answer that we hold.
 const maxBlind = 16
 
-// start begins to handle the streams that wait for it.
+// start begins to handle the streams that wait for it, each in a fiber, or in
+// a goroutine where it has to be. It is called on the loop, outside of fibers.
 func (c *Conn) start() {
+	for {
+		st := c.next()
+		switch {
+		case st == nil:
+			return
+		case st.bell.ch != nil:
+			c.s.crew.handle(st)
+		default:
+			c.loop.Go(st.handle)
+		}
+	}
+}
+
+// next takes the next stream that may be handled.
+func (c *Conn) next() *stream {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	var next *stream
 	c.waiting = slices.DeleteFunc(c.waiting, func(st *stream) bool {
-		if !st.dropped && (c.running < maxBlind || c.sendWin > 0 && st.sendWin > 0) {
-			c.running++
-			c.handlers.Add(1)
-			c.s.crew.handle(st)
+		if next == nil && !st.dropped && (c.running < maxBlind || c.sendWin > 0 && st.sendWin > 0) {
+			next = st
 			return true
 		}
 		return st.dropped
 	})
+	if next != nil {
+		c.running++
+		c.working++
+		if !c.aging {
+			c.aging = true
+			c.guard.Life(c.s.config.Lifetime)
+		}
+	}
+	return next
 }
+
+// left notes that a handler is done.
+func (c *Conn) left() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.working--; c.working == 0 {
+		c.bell.ring()
+	}
+}
+
+// age ends the exchanges that lasted too long. The sweeper calls it.
+func (c *Conn) age() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now, left := time.Now(), time.Duration(-1)
+	for _, st := range c.streams {
+		age := now.Sub(st.began)
+		switch {
+		case st.forever:
+		case age >= c.s.config.Lifetime:
+			c.s.config.Bite.Tell(message.LimitLifetime)
+			st.fail(errLifetime)
+		case left < 0 || c.s.config.Lifetime-age < left:
+			left = c.s.config.Lifetime - age
+		}
+	}
+	if c.aging = left >= 0; c.aging {
+		c.guard.Life(left)
+	}
+}
+
+var errLifetime = errors.New("the exchange lasted too long")
 
 var errDrained = errors.New("draining")
 
@@ -274,22 +376,6 @@ func (c *Conn) react(err error) error {
 	return err
 }
 
-// write runs f, which writes frames, and flushes; where others wait for their
-// turn the last of them flushes for all.
-func (c *Conn) write(f func() error) error {
-	c.writers.Add(1)
-	c.wmu.Lock()
-	defer c.wmu.Unlock()
-	others := c.writers.Add(-1) > 0
-	c.guard.Write(c.s.config.WriteTimeout)
-	err := f()
-	if err == nil && !others {
-		err = c.bw.Flush()
-	}
-	c.guard.Write(0)
-	return err
-}
-
 // end says goodbye, and ends all streams.
 func (c *Conn) end(err error) {
 	var e *connError
@@ -301,32 +387,50 @@ func (c *Conn) end(err error) {
 		}
 	}
 	c.abortAll()
-	// Whoever writes now gets done, or waits for a client that does not read:
-	// then this strikes. A strike at once would cut TLS within a record.
-	c.guard.Write(lingerTime / 2)
-	c.wmu.Lock()
+	// Whoever has written is heard, unless the client does not read: then this
+	// strikes. A strike at once would cut TLS within a record.
+	c.out.mu.Lock()
+	c.patience = lingerTime
 	c.guard.Write(lingerTime)
-	werr := c.writes.WriteGoAway(c.maxID, code, nil)
-	if werr == nil {
-		werr = c.bw.Flush()
+	werr := c.append(func() error { return c.writes.WriteGoAway(c.maxID, code, nil) })
+	c.out.mu.Unlock()
+	for c.flushing() {
+		c.bell.gate.Wait()
 	}
-	c.wmu.Unlock()
 	if werr == nil {
 		c.linger()
 	}
 	c.guard.Strike()
 }
 
+// flushing reports whether something is being sent.
+func (c *Conn) flushing() bool {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	return c.out.sending
+}
+
 // linger lets the client hear the goodbye before a reset for what it still
 // sends could overtake it.
 func (c *Conn) linger() {
-	half, ok := c.conn.(interface{ CloseWrite() error })
-	if !ok || half.CloseWrite() != nil {
+	c.guard.Write(lingerTime)
+	if c.sayEnd() != nil {
 		return
 	}
 	c.guard.Revive()
 	c.guard.Read(lingerTime)
-	io.CopyN(io.Discard, c.conn, lingerBytes)
+	io.CopyN(io.Discard, c.br, lingerBytes)
+}
+
+// sayEnd ends our side.
+func (c *Conn) sayEnd() error {
+	if c.sealed == nil {
+		return c.raw.CloseWrite()
+	}
+	if err := c.sealed.session.CloseWrite(); err != nil {
+		return err
+	}
+	return c.sealed.flush()
 }
 
 const (
@@ -341,7 +445,9 @@ func (c *Conn) abortAll() {
 	for _, st := range c.streams {
 		st.fail(errGone)
 	}
-	c.pending, c.waiting = nil, nil
+	clear(c.pending)
+	clear(c.waiting)
+	c.pending, c.waiting = c.pending[:0], c.waiting[:0]
 }
 
 var errGone = errors.New("the client's connection ended")

@@ -31,7 +31,6 @@ func (c *crew) handle(st *stream) {
 func (c *crew) work(st *stream) {
 	for st != nil {
 		st.handle()
-		st.c.handlers.Done()
 		if !c.rest() {
 			return
 		}

@@ -4,14 +4,17 @@
 //
 //	server := http2.NewServer(http2.Config{Sweeper: sweeper})
 //	c := server.NewConn(conn, read, source, handler) // after ALPN "h2", or the preface
-//	go c.Serve()
+//	c.Start(done)
 //
 // Frames and header compression are golang.org/x/net/http2's Framer and hpack;
-// states of streams, flow control, and what to do about abuse are here:
+// states of streams, flow control, and what to do about abuse are here. All of
+// a connection runs on one event loop (package fiber), but for streams whose
+// content is passed on while the answer is awaited: those have goroutines.
 //
-//	Serve ── frames ──► streams ── start ──► Handle ──► answer ──► frames
-//	  │ one goroutine      │ one goroutine a stream, at most MaxStreams
-//	  └ counts what costs us and brings nothing (abuse.go)
+//	frames ── run ──► streams ── start ──► handle ──► outbox ── send ──► frames
+//	       one fiber     │  a fiber or goroutine each      one fiber, for
+//	          │          │  at most MaxStreams             all that gathered
+//	          └ counts what costs us and brings nothing (abuse.go)
 //
 // Streams begin to be handled only when all that has arrived was read, so
 // that a stream which is reset in the same breath costs no backend anything

@@ -61,9 +61,9 @@ func (c *Conn) settings(f *h2.SettingsFrame) error {
 		case h2.SettingInitialWindowSize:
 			return c.setWindow(int64(s.Val))
 		case h2.SettingHeaderTableSize:
-			c.wmu.Lock()
+			c.out.mu.Lock()
 			c.enc.SetMaxDynamicTableSize(min(s.Val, 4096))
-			c.wmu.Unlock()
+			c.out.mu.Unlock()
 		}
 		return nil
 	})
@@ -86,7 +86,7 @@ func (c *Conn) setWindow(size int64) error {
 		if st.sendWin += delta; st.sendWin > maxWindow {
 			return fault(h2.ErrCodeFlowControl, "window of a stream above 2^31-1")
 		}
-		st.wake()
+		st.bell.ring()
 	}
 	return nil
 }
@@ -100,7 +100,7 @@ func (c *Conn) windowUpdate(f *h2.WindowUpdateFrame) error {
 			return fault(h2.ErrCodeFlowControl, "window of the connection above 2^31-1")
 		}
 		for _, st := range c.streams {
-			st.wake()
+			st.bell.ring()
 		}
 		return nil
 	}
@@ -111,7 +111,7 @@ func (c *Conn) windowUpdate(f *h2.WindowUpdateFrame) error {
 	if st.sendWin += int64(f.Increment); st.sendWin > maxWindow {
 		return h2.StreamError{StreamID: f.StreamID, Code: h2.ErrCodeFlowControl}
 	}
-	st.wake()
+	st.bell.ring()
 	return nil
 }
 

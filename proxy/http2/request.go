@@ -49,6 +49,7 @@ func (c *Conn) headers(f *h2.MetaHeadersFrame) error {
 	if st.refuse = status; status == 414 || status == 431 {
 		c.s.config.Bite.Tell(message.LimitHead)
 	}
+	c.begin(st)
 	return nil
 }
 

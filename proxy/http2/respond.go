@@ -1,7 +1,6 @@
 package http2
 
 import (
-	"errors"
 	"io"
 	"strconv"
 	"strings"
@@ -14,17 +13,15 @@ import (
 	"genkan/proxy/message"
 )
 
-// handle answers the request, in a goroutine of its own.
+// handle answers the request, in a fiber or goroutine of its own.
 func (st *stream) handle() {
+	defer st.c.left()
 	if st.refuse != 0 {
 		st.finish(st.send(&message.Response{Status: st.refuse, Length: -1}, new(int64)))
 		return
 	}
-	life := time.AfterFunc(st.c.s.config.Lifetime, st.expire)
-	defer life.Stop()
 	resp := st.c.h.Handle(&st.req)
 	if st.key != "" && st.key.Takes(resp) {
-		life.Stop()
 		st.upgrade(resp)
 		return
 	}
@@ -36,14 +33,6 @@ func (st *stream) handle() {
 	}
 	st.finish(err)
 }
-
-// expire ends an exchange that lasted too long.
-func (st *stream) expire() {
-	st.c.s.config.Bite.Tell(message.LimitLifetime)
-	st.fail(errLifetime)
-}
-
-var errLifetime = errors.New("the exchange lasted too long")
 
 // finish ends the stream after its answer: with a reset where the answer is
 // not whole, or where the client still sends.
@@ -61,8 +50,10 @@ func (st *stream) finish(err error) {
 		c.oursNext++
 	}
 	last := len(c.streams) == 0
+	if len(c.waiting) > 0 {
+		c.loop.Post(c.startSoon)
+	}
 	c.mu.Unlock()
-	c.start()
 	c.giveBack(0, st.leftover())
 	switch {
 	case !open:
@@ -127,17 +118,6 @@ func (st *stream) send(resp *message.Response, sent *int64) error {
 	return st.writeEnd(resp.Body.Trailer())
 }
 
-// reserveNow is reserve without waiting: 0 where there is no window.
-func (st *stream) reserveNow(n int) int {
-	c := st.c
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	w := max(min(int64(n), c.sendWin, st.sendWin), 0)
-	c.sendWin -= w
-	st.sendWin -= w
-	return int(w)
-}
-
 // writeData sends content as the windows allow.
 func (st *stream) writeData(p []byte, last bool, sent *int64) error {
 	for len(p) > 0 {
@@ -149,7 +129,11 @@ func (st *stream) writeData(p []byte, last bool, sent *int64) error {
 		if end {
 			st.whole.Store(true)
 		}
-		if err := st.c.write(func() error { return st.c.writes.WriteData(st.id, end, p[:n]) }); err != nil {
+		err = st.write(func() error {
+			st.c.out.data(st.id, end, p[:n])
+			return nil
+		})
+		if err != nil {
 			return err
 		}
 		st.c.sentData.Add(1)
@@ -165,7 +149,7 @@ func (st *stream) writeHead(resp *message.Response, data []byte, end bool) error
 		return err
 	}
 	c := st.c
-	return c.write(func() error {
+	return st.write(func() error {
 		st.answered = true
 		st.whole.Store(end)
 		c.encBuf.Reset()
@@ -183,7 +167,8 @@ func (st *stream) writeHead(resp *message.Response, data []byte, end bool) error
 			return err
 		}
 		c.sentData.Add(1)
-		return c.writes.WriteData(st.id, end, data)
+		c.out.data(st.id, end, data)
+		return nil
 	})
 }
 
@@ -194,9 +179,10 @@ func (st *stream) writeEnd(trailer message.Header) error {
 		return err
 	}
 	c := st.c
-	return c.write(func() error {
+	return st.write(func() error {
 		if len(trailer) == 0 {
-			return c.writes.WriteData(st.id, true, nil)
+			c.out.data(st.id, true, nil)
+			return nil
 		}
 		c.encBuf.Reset()
 		for _, f := range trailer {
@@ -207,13 +193,17 @@ func (st *stream) writeEnd(trailer message.Header) error {
 }
 
 // inform sends an interim answer unless the final one has begun: 100 comes
-// from the goroutine that passes the body on.
+// from whoever passes the body on, and does not wait for room.
 func (st *stream) inform(status int, h message.Header) {
 	if st.failed() != nil {
 		return
 	}
 	c := st.c
-	c.write(func() error {
+	write := st.write
+	if status == 100 {
+		write = c.write
+	}
+	write(func() error {
 		if st.answered {
 			return nil
 		}
@@ -227,12 +217,12 @@ func (st *stream) inform(status int, h message.Header) {
 }
 
 // field encodes one field; its name goes out in lower case (RFC 9113 §8.2).
-// c.wmu is held.
+// c.out.mu is held.
 func (c *Conn) field(name, value string) {
 	c.enc.WriteField(hpack.HeaderField{Name: strings.ToLower(name), Value: value})
 }
 
-// writeBlock sends what was encoded. c.wmu is held.
+// writeBlock sends what was encoded. c.out.mu is held.
 func (c *Conn) writeBlock(id uint32, end bool) error {
 	block := c.encBuf.Bytes()
 	first := block[:min(len(block), maxFrame)]

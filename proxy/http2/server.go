@@ -1,11 +1,13 @@
 package http2
 
 import (
+	"crypto/tls"
 	"net"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"genkan/proxy/fiber"
 	"genkan/proxy/message"
 	"genkan/proxy/pressure"
 	"genkan/proxy/sweep"
@@ -115,9 +117,21 @@ func NewServer(c Config) *Server {
 }
 
 // NewConn takes a client's connection, whose requests h will answer. read is
-// what was read from it before, nil for nothing. Serve must be called.
-func (s *Server) NewConn(nc net.Conn, read []byte, from message.Source, h message.Handler) *Conn {
-	return newConn(s, nc, read, from, h)
+// what was read from it before, nil for nothing. Start must be called.
+func (s *Server) NewConn(conn *fiber.Conn, read []byte, from message.Source, h message.Handler) *Conn {
+	c := newConn(s, conn, from, h)
+	c.readFrom(conn, read)
+	return c
+}
+
+// NewSecureConn is NewConn for a TLS session after its handshake, which goes
+// on over the loop's connection: swap is what the session has under it.
+func (s *Server) NewSecureConn(session *tls.Conn, swap *fiber.Swap, conn *fiber.Conn, read []byte, from message.Source, h message.Handler) *Conn {
+	c := newConn(s, conn, from, h)
+	c.sealed = &sealed{Conn: conn, session: session}
+	swap.Conn = c.sealed
+	c.readFrom(session, read)
+	return c
 }
 
 func (s *Server) track(c *Conn, in bool) {

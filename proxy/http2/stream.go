@@ -24,13 +24,14 @@ type stream struct {
 	hosts    int                  // Host fields
 	key      message.WebSocketKey // of a websocket, else ""
 	whole    atomic.Bool          // the end of the answer is on its way, or further
-	answered bool                 // guarded by c.wmu: the final answer has begun
+	answered bool                 // guarded by c.out.mu: the final answer has begun
+	began    time.Time
 
-	sendWin int64         // guarded by c.mu
-	dropped bool          // guarded by c.mu: not in c.streams any more
-	window  chan struct{} // a wake-up for the goroutine that answers
-
-	arrived chan struct{} // a wake-up for the goroutine that reads the body
+	sendWin int64 // guarded by c.mu
+	dropped bool  // guarded by c.mu: not in c.streams any more
+	forever bool  // guarded by c.mu: it has no Lifetime
+	bell    bell  // of who answers: there is a window, or room in c.out
+	arrived bell  // of who reads the body
 
 	mu       sync.Mutex // guards what follows
 	buf      []byte     // content not read yet
@@ -48,17 +49,37 @@ var (
 	errStopped = errors.New("nobody wants the rest of the content")
 )
 
-// open makes a new stream, to be handled when all that arrived was read.
+// open makes a new stream. It is to be handled when all that arrived was read,
+// if it is one that can be: begin.
 func (c *Conn) open(f *h2.MetaHeadersFrame) *stream {
 	c.maxID = f.StreamID
-	c.abuse.noteStream(time.Now())
-	st := &stream{c: c, id: f.StreamID, window: make(chan struct{}, 1), arrived: make(chan struct{}, 1)}
+	now := time.Now()
+	c.abuse.noteStream(now)
+	st := &stream{c: c, id: f.StreamID, began: now}
+	st.bell.gate.Loop, st.arrived.gate.Loop = c.loop, c.loop
+	return st
+}
+
+// begin makes a stream one of the open ones.
+func (c *Conn) begin(st *stream) {
+	if st.blocks() {
+		st.bell.forGoroutine()
+		st.arrived.forGoroutine()
+	} else {
+		st.req.Loop = c.loop
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	st.sendWin = c.initWin
 	c.streams[st.id] = st
 	c.pending = append(c.pending, st)
-	return st
+}
+
+// blocks reports whether the request takes a goroutine: its content is passed
+// on while the answer is awaited, or is a websocket's.
+func (st *stream) blocks() bool {
+	r := &st.req
+	return st.refuse == 0 && (r.Length < 0 || r.Length > http1.SmallBody || r.Expect || r.Upgrade)
 }
 
 // drop takes a stream out for the client's doing.
@@ -78,14 +99,6 @@ func (c *Conn) remove(st *stream) {
 	}
 }
 
-// wake lets the goroutine that answers look at the windows again.
-func (st *stream) wake() {
-	select {
-	case st.window <- struct{}{}:
-	default:
-	}
-}
-
 // fail ends the stream for whoever works on it.
 func (st *stream) fail(err error) {
 	st.mu.Lock()
@@ -93,16 +106,9 @@ func (st *stream) fail(err error) {
 		st.err = err
 	}
 	st.mu.Unlock()
-	st.notify()
-	st.wake()
+	st.arrived.ring()
+	st.bell.ring()
 	st.req.Abort()
-}
-
-func (st *stream) notify() {
-	select {
-	case st.arrived <- struct{}{}:
-	default:
-	}
 }
 
 func (st *stream) hasEnded() bool {
@@ -139,7 +145,7 @@ func (st *stream) receive(p []byte, end bool) (h2.ErrCode, bool) {
 		return 0, true
 	}
 	st.buf = append(st.buf, p...)
-	st.notify()
+	st.arrived.ring()
 	return 0, true
 }
 
@@ -198,17 +204,20 @@ func (st *stream) wait() error {
 	if st.req.Idle > 0 {
 		patience = st.req.Idle
 	}
-	t := time.NewTimer(patience)
-	defer t.Stop()
 	began := time.Now()
-	select {
-	case <-st.arrived:
-		st.waited += time.Since(began)
-		return nil
-	case <-t.C:
+	if !st.arrived.wait(patience) && !st.stirs() {
 		st.c.s.config.Bite.Tell(message.LimitBodyRate)
 		return &http1.RequestError{Status: 408, Msg: "content not complete in time"}
 	}
+	st.waited += time.Since(began)
+	return nil
+}
+
+// stirs reports whether Read has something to say.
+func (st *stream) stirs() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return len(st.buf) > 0 || st.ended || st.err != nil
 }
 
 // Trailer returns none: see trailer.
@@ -231,39 +240,41 @@ func (st *stream) Stop() bool {
 	if st.err == nil {
 		st.err = errStopped
 	}
-	st.notify()
+	st.arrived.ring()
 	return false
 }
 
 // reserve waits until up to n bytes may be sent.
 func (st *stream) reserve(n int) (int, error) {
-	c := st.c
-	var t *time.Timer
+	var late time.Time
 	for {
 		if err := st.failed(); err != nil {
 			return 0, err
 		}
-		c.mu.Lock()
-		w := min(int64(n), c.sendWin, st.sendWin, maxFrame)
-		if w > 0 {
-			c.sendWin -= w
-			st.sendWin -= w
+		if w := st.reserveNow(min(n, maxFrame)); w > 0 {
+			return w, nil
 		}
-		c.mu.Unlock()
-		if w > 0 {
-			return int(w), nil
+		now := time.Now()
+		if late.IsZero() {
+			late = now.Add(st.c.s.config.WriteTimeout)
 		}
-		if t == nil {
-			t = time.NewTimer(c.s.config.WriteTimeout)
-			defer t.Stop()
-		}
-		select {
-		case <-st.window:
-		case <-t.C:
-			c.s.config.Bite.Tell(message.LimitWriteTime)
+		if !now.Before(late) {
+			st.c.s.config.Bite.Tell(message.LimitWriteTime)
 			return 0, os.ErrDeadlineExceeded
 		}
+		st.bell.wait(late.Sub(now))
 	}
+}
+
+// reserveNow is reserve without waiting: 0 where there is no window.
+func (st *stream) reserveNow(n int) int {
+	c := st.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w := max(min(int64(n), c.sendWin, st.sendWin), 0)
+	c.sendWin -= w
+	st.sendWin -= w
+	return int(w)
 }
 
 // failed is why the client cannot be answered any more.

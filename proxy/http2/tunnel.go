@@ -22,14 +22,14 @@ type tunnel struct {
 	shut bool // we have sent the end
 }
 
-// unbounded is the patience of a tunnel's Read.
-const unbounded = 1 << 62
-
 // upgrade opens the websocket (RFC 8441 §5) and lets the bytes pass.
 func (st *stream) upgrade(resp *message.Response) {
 	t := &tunnel{st: st}
 	st.req.Idle = unbounded
-	err := st.c.write(func() error {
+	st.c.mu.Lock()
+	st.forever = true
+	st.c.mu.Unlock()
+	err := st.write(func() error {
 		st.answered = true
 		st.c.encBuf.Reset()
 		st.c.field(":status", strconv.Itoa(200))
@@ -74,10 +74,10 @@ func (t *tunnel) Close() error {
 }
 
 // LocalAddr implements net.Conn.
-func (t *tunnel) LocalAddr() net.Addr { return t.st.c.conn.LocalAddr() }
+func (t *tunnel) LocalAddr() net.Addr { return t.st.c.raw.LocalAddr() }
 
 // RemoteAddr implements net.Conn.
-func (t *tunnel) RemoteAddr() net.Addr { return t.st.c.conn.RemoteAddr() }
+func (t *tunnel) RemoteAddr() net.Addr { return t.st.c.raw.RemoteAddr() }
 
 // SetDeadline is not for streams.
 func (*tunnel) SetDeadline(time.Time) error { return errors.ErrUnsupported }

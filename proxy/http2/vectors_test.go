@@ -14,6 +14,7 @@ import (
 	h2 "golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
+	"genkan/proxy/fiber"
 	"genkan/proxy/http2"
 	"genkan/proxy/internal/webtest"
 	"genkan/proxy/message"
@@ -38,10 +39,30 @@ func startFront(t testing.TB, backend string, edit func(*http2.Config)) *front {
 		edit(&c)
 	}
 	f := &front{server: http2.NewServer(c)}
-	f.Front = webtest.StartFront(t, backend, s,
-		func(c net.Conn, from message.Source, h message.Handler) { f.server.NewConn(c, nil, from, h).Serve() },
-		f.server.Cut, nil)
+	loop := startLoop(t)
+	serve := func(c net.Conn, from message.Source, h message.Handler) {
+		conn, err := loop.Take(c.(*net.TCPConn))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		ended := make(chan struct{})
+		f.server.NewConn(conn, nil, from, h).Start(func() { close(ended) })
+		<-ended
+	}
+	f.Front = webtest.StartFront(t, backend, s, serve, f.server.Cut, nil)
 	return f
+}
+
+// startLoop gives an event loop, which ends with the test.
+func startLoop(t testing.TB) *fiber.Loop {
+	loop, err := fiber.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	go loop.Run()
+	t.Cleanup(loop.Close)
+	return loop
 }
 
 // What a client was told: the statuses, the streams that were reset, and

@@ -66,13 +66,13 @@ func (s *Sweeper) sweep() {
 	defer s.mu.Unlock()
 	now := s.now()
 	for g := s.head.next; g != &s.head; g = g.next {
-		if strike(&g.read, now) {
+		if strike(&g.read, now, fired) {
 			g.conn.SetReadDeadline(past)
 		}
-		if strike(&g.write, now) {
+		if strike(&g.write, now, fired) {
 			g.conn.SetWriteDeadline(past)
 		}
-		if strike(&g.life, now) {
+		if strike(&g.life, now, 0) {
 			g.over()
 		}
 		if since := g.since.Load(); since > 0 && now-since > int64(Tick) {
@@ -81,11 +81,11 @@ func (s *Sweeper) sweep() {
 	}
 }
 
-// strike marks a deadline that has passed. The swap fails where the owner
+// strike puts mark where a deadline has passed. The swap fails where the owner
 // has moved it since, so nobody is struck who was in time.
-func strike(at *atomic.Int64, now int64) bool {
+func strike(at *atomic.Int64, now, mark int64) bool {
 	due := at.Load()
-	return due > 0 && due <= now && at.CompareAndSwap(due, fired)
+	return due > 0 && due <= now && at.CompareAndSwap(due, mark)
 }
 
 func (s *Sweeper) now() int64 { return int64(time.Since(s.start)) + 1 }
@@ -135,7 +135,7 @@ func (g *Guard) Write(d time.Duration) { g.set(&g.write, d) }
 func (g *Guard) Over(f func()) { g.over = f }
 
 // Life sets how long it may be from now on until Life is called again; 0 is no
-// bound.
+// bound. Where that is over, Over's f may call it.
 func (g *Guard) Life(d time.Duration) { g.set(&g.life, d) }
 
 // Watch has look called at every tick until Watch(false), but not within the
