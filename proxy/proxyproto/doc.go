@@ -13,5 +13,6 @@
 //
 // Version 1 is read by its exact grammar. Version 2 is read by go-proxyproto,
 // and what that is lenient about is checked here: the TLVs, their lengths and
-// the checksum.
+// the checksum. A header that names no client (UNKNOWN, LOCAL, UNSPEC, a UNIX
+// path) leaves the peer as the one whom rules judge.
 package proxyproto

@@ -97,21 +97,23 @@ func parseV2(b []byte) (Header, int, error) {
 		return Header{}, 0, fmt.Errorf("%d bytes announced, %d there; at most %d are taken", n-16, len(b)-16, maxV2)
 	}
 	b = b[:n]
+	h := Header{Version: 2}
+	if b[12] == byte(library.PROXY) && b[13] == byte(library.UNSPEC) {
+		// §2.2 leaves it to the receiver. As with version 1's UNKNOWN, the
+		// proxy does not know its client, and is what rules judge.
+		h.Local = true
+		return h, n, nil
+	}
 	parsed, err := library.Read(bufio.NewReader(bytes.NewReader(b)))
 	if err != nil {
 		return Header{}, 0, err
 	}
-	h := Header{Version: 2}
 	if parsed.Command.IsLocal() {
 		h.Local = true // §2.2: the rest is discarded unread
 		return h, n, nil
 	}
-	if h.Source, err = canonical(parsed.SourceAddr); err != nil {
-		return Header{}, 0, err
-	}
-	if h.Dest, err = canonical(parsed.DestinationAddr); err != nil {
-		return Header{}, 0, err
-	}
+	h.Source, h.Dest = canonical(parsed.SourceAddr), canonical(parsed.DestinationAddr)
+	h.Local = !h.Source.IsValid()
 	all, err := parsed.TLVs()
 	if err != nil {
 		return Header{}, 0, err
@@ -127,9 +129,10 @@ func parseV2(b []byte) (Header, int, error) {
 	return h, n, nil
 }
 
-// canonical takes stream and datagram addresses (the family says how the
-// client reached the proxy) and no UNIX paths.
-func canonical(addr net.Addr) (netip.AddrPort, error) {
+// canonical takes stream and datagram addresses: the family says how the
+// client reached the proxy. A UNIX path is none; §2.2 has a receiver that does
+// not know a family take it for UNSPEC.
+func canonical(addr net.Addr) netip.AddrPort {
 	var ap netip.AddrPort
 	switch a := addr.(type) {
 	case *net.TCPAddr:
@@ -137,9 +140,9 @@ func canonical(addr net.Addr) (netip.AddrPort, error) {
 	case *net.UDPAddr:
 		ap = a.AddrPort()
 	default:
-		return netip.AddrPort{}, errors.New("not an address of IPv4 or IPv6")
+		return netip.AddrPort{}
 	}
-	return netip.AddrPortFrom(acl.AddrFrom(ap.Addr()).Netip(), ap.Port()), nil
+	return netip.AddrPortFrom(acl.AddrFrom(ap.Addr()).Netip(), ap.Port())
 }
 
 // checkTLV checks the types whose form §2.2 fixes.
@@ -168,10 +171,7 @@ func checkSum(sum, header []byte) error {
 	if len(sum) != 4 {
 		return errors.New("a checksum that is not 4 bytes")
 	}
-	at := 16 + 12
-	if header[13]>>4 == 2 { // AF_INET6
-		at = 16 + 36
-	}
+	at := 16 + [...]int{1: 12, 2: 36, 3: 216}[header[13]>>4] // AF_INET, AF_INET6, AF_UNIX
 	for header[at] != byte(library.PP2_TYPE_CRC32C) {
 		at += 3 + int(binary.BigEndian.Uint16(header[at+1:]))
 	}

@@ -103,7 +103,9 @@ func TestRefusals(t *testing.T) {
 		{"PROXY  TCP4 192.0.2.1 192.0.2.2 1 2\r\n", `proxyproto: v1: unknown family ""`},
 		{"PROXY TCP4 192.0.2.1 192.0.2.2 1 2 3\r\n", `proxyproto: v1: 7 fields, want 6`},
 		{"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\n\r\n", `proxyproto: v1: no CRLF in the first 107 bytes`},
-		{v2(0x21, 0x31, make([]byte, 216)), "proxyproto: v2: not an address of IPv4 or IPv6"},
+		{v2(0x21, 0x31, make([]byte, 215)), "proxyproto: v2: proxyproto: invalid length"},
+		{v2(0x21, 0x10, addrs4), "proxyproto: v2: proxyproto: unsupported address family and protocol"},
+		{v2(0x20, 0x41, nil), "proxyproto: v2: proxyproto: unsupported address family and protocol"},
 		{v2(0x21, 0x11, tlv(addrs4, 1, []byte("h2"))[:16]), "proxyproto: v2: proxyproto: truncated TLV"},
 		{v2(0x21, 0x11, tlv(addrs4, 3, []byte{1, 2, 3, 4})), "proxyproto: v2: the checksum is wrong"},
 		{v2(0x21, 0x11, tlv(addrs4, 3, []byte{1, 2, 3})), "proxyproto: v2: a checksum that is not 4 bytes"},
@@ -133,10 +135,40 @@ func tlv(block []byte, kind byte, value []byte) []byte {
 	return append(binary.BigEndian.AppendUint16(b, uint16(len(value))), value...)
 }
 
+// The peer is the client where a header names none: what it holds besides is
+// passed over.
+func TestNoClient(t *testing.T) {
+	for _, header := range []string{
+		"PROXY UNKNOWN\r\n",
+		"PROXY UNKNOWN 2001:db8::1 junk\r\n",
+		v2(0x20, 0x00, nil),
+		v2(0x20, 0x00, []byte("junk")),
+		v2(0x20, 0x11, nil), // too short for the family, which LOCAL ignores
+		v2(0x20, 0x11, addrs4),
+		v2(0x20, 0x21, append(make([]byte, 36), 1, 2)),
+		v2(0x20, 0x32, nil),
+		v2(0x21, 0x00, nil),
+		v2(0x21, 0x00, addrs4),
+		v2(0x21, 0x31, make([]byte, 216)),
+		v2(0x21, 0x32, tlv(make([]byte, 216), 2, []byte("a.test"))),
+		sum(v2(0x21, 0x31, tlv(make([]byte, 216), 3, make([]byte, 4)))),
+	} {
+		h, n, err := Parse([]byte(header + "PING"))
+		if err != nil || !h.Local || n != len(header) || h.Source.IsValid() || h.Dest.IsValid() {
+			t.Errorf("%q: %+v, %d, %v", header[:min(60, len(header))], h, n, err)
+		}
+	}
+}
+
+// sum fills in a checksum that stands at the end.
+func sum(header string) string {
+	b := []byte(header)
+	binary.BigEndian.PutUint32(b[len(b)-4:], crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
+	return string(b)
+}
+
 func TestChecksum(t *testing.T) {
-	header := []byte(v2(0x21, 0x11, tlv(tlv(addrs4, 4, []byte{0, 0}), 3, make([]byte, 4))))
-	sum := crc32.Checksum(header, crc32.MakeTable(crc32.Castagnoli))
-	binary.BigEndian.PutUint32(header[len(header)-4:], sum)
+	header := []byte(sum(v2(0x21, 0x11, tlv(tlv(addrs4, 4, []byte{0, 0}), 3, make([]byte, 4)))))
 	h, n, err := Parse(header)
 	if err != nil || n != len(header) || h.Source != netip.MustParseAddrPort("203.0.113.7:1111") || len(h.TLVs) != 1 {
 		t.Errorf("%+v, %d, %v", h, n, err)
@@ -209,14 +241,15 @@ func TestAppend(t *testing.T) {
 	}
 }
 
-// The reader and the parser agree, whatever comes, and the reader takes no
-// byte that is not the header's.
+// The parser says what the text of the protocol does, the reader agrees,
+// whatever comes, and takes no byte that is not the header's.
 func FuzzRead(f *testing.F) {
 	for _, s := range []string{"PROXY UNKNOWN\r\nPING", "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\nPING", "PROXY TCP6 :: ::1 1 2\r\n",
 		v2(0x21, 0x11, addrs4), v2(0x20, 0, nil), v2(0x21, 0x21, tlv(make([]byte, 36), 2, []byte("a.test")))} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
+		checkAgainstSlow(t, b)
 		r := bytes.NewReader(b)
 		read, err := readHeader(r)
 		h, n, perr := Parse(b)

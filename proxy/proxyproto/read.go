@@ -27,7 +27,7 @@ var signature = []byte("\r\n\r\n\x00\r\nQUIT\n")
 // Header says nothing.
 type Header struct {
 	Version int  // 1 or 2
-	Local   bool // UNKNOWN or LOCAL: the peer itself is the client
+	Local   bool // UNKNOWN, LOCAL, UNSPEC or UNIX: the peer itself is the client
 
 	// Source is the client and Dest where it connected to, canonical: never
 	// mapped. Both are invalid when Local.
