@@ -1,6 +1,9 @@
 package acl
 
-import "strings"
+import (
+	"cmp"
+	"strings"
+)
 
 // ParseXFF reads one element of an X-Forwarded-For list: an address, with or
 // without brackets and port, between optional white space (RFC 9110 §5.6.3).
@@ -17,7 +20,7 @@ func ParseXFF(s string) (Addr, error) {
 		return Addr{}, fail(s, "empty element")
 	}
 	if strings.HasPrefix(text, "[") || strings.Count(text, ":") == 1 {
-		return elementWithPort(s, text, false)
+		return elementWithPort(s, text, isPort)
 	}
 	return elementAddr(s, text)
 }
@@ -40,7 +43,7 @@ func ParseForwardedFor(s string) (Addr, error) {
 		return Addr{}, fail(s, "RFC 7239 §6 wants brackets around an IPv6 address")
 	}
 	if s[0] == '[' || strings.Contains(s, ":") {
-		return elementWithPort(s, s, true)
+		return elementWithPort(s, s, isNodePort)
 	}
 	return elementAddr(s, s)
 }
@@ -48,18 +51,29 @@ func ParseForwardedFor(s string) (Addr, error) {
 // maxElement bounds one element: an address, a port and generous white space.
 const maxElement = 128
 
-// elementWithPort reads "v4:port", "[v6]" and "[v6]:port"; RFC 7239 §6.3 knows
-// ports of the form "_name".
-func elementWithPort(s, text string, obfuscated bool) (Addr, error) {
-	host, port := text, ""
+// elementWithPort reads "v4:port", "[v6]" and "[v6]:port".
+func elementWithPort(s, text string, isPort func(string) bool) (Addr, error) {
+	host := text
 	if i := strings.LastIndexByte(text, ':'); i > strings.LastIndexByte(text, ']') {
-		host, port = text[:i], text[i+1:]
-		_, ok := decimal(port, 65535)
-		if !ok && !(obfuscated && len(port) > 1 && port[0] == '_' && strings.Trim(port, portBytes) == "") {
-			return Addr{}, fail(s, "the port %q is no number from 0 to 65535", clip(port))
+		if host = text[:i]; !isPort(text[i+1:]) {
+			return Addr{}, fail(s, "the port %q is no number from 0 to 65535", clip(text[i+1:]))
 		}
 	}
 	return elementAddr(s, host)
+}
+
+func isPort(s string) bool {
+	_, ok := decimal(s, 65535)
+	return ok
+}
+
+// isNodePort takes what RFC 7239 §6 does: one to five digits, where leading
+// zeros say nothing, and "_name".
+func isNodePort(s string) bool {
+	if name, ok := strings.CutPrefix(s, "_"); ok {
+		return name != "" && strings.Trim(name, portBytes) == ""
+	}
+	return isPort(s) || len(s) <= 5 && s != "" && isPort(cmp.Or(strings.TrimLeft(s, "0"), "0"))
 }
 
 const portBytes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"

@@ -57,6 +57,26 @@ func TestMistakesShowTheRightSpelling(t *testing.T) {
 	}
 }
 
+// RFC 7239 §6: a port has one to five digits, or is obfuscated.
+func TestNodePorts(t *testing.T) {
+	for _, row := range []struct{ text, want string }{
+		{"192.0.2.1:0", "192.0.2.1"},
+		{"192.0.2.1:00080", "192.0.2.1"},
+		{"[2001:db8::1]:00000", "2001:db8::1"},
+		{"[2001:db8::1]:_a.b-C_9", "2001:db8::1"},
+		{"192.0.2.1:000080", ""},
+		{"192.0.2.1:65536", ""},
+		{"192.0.2.1:_", ""},
+		{"192.0.2.1:_a:80", ""},
+		{"192.0.2.1:+80", ""},
+		{"192.0.2.1:", ""},
+	} {
+		if a, err := ParseForwardedFor(row.text); (err == nil) != (row.want != "") || err == nil && a.String() != row.want {
+			t.Errorf("%q is %v, %v; want %q", row.text, a, err, row.want)
+		}
+	}
+}
+
 func TestGuessTheKind(t *testing.T) {
 	for _, row := range []struct{ text, want string }{
 		{"::ffff:192.0.2.1", "addr 192.0.2.1 ipv4 []"},

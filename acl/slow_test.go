@@ -14,6 +14,8 @@ var (
 	slow4     = regexp.MustCompile(`^` + slowOctet + `(?:\.` + slowOctet + `){3}$`)
 	slowGroup = regexp.MustCompile(`^[0-9A-Fa-f]{1,4}$`)
 	slowZone  = regexp.MustCompile(`^[A-Za-z0-9._~@-]{1,15}$`)
+	slowXFF   = regexp.MustCompile(`^[ \t]*(?:([^:\[\]]+):(?:0|[1-9][0-9]{0,4})|(\[[^\]]*\])(?::(?:0|[1-9][0-9]{0,4}))?|([^\[\]]*))[ \t]*$`)
+	slowFwd   = regexp.MustCompile(`^(?:([^:\[\]]+)|(\[[^\]]*\]))(?::([0-9]{1,5}|_[A-Za-z0-9._-]+))?$`)
 	slowPort  = regexp.MustCompile(`^(?:0|[1-9][0-9]{0,4})$`)
 )
 
@@ -121,3 +123,25 @@ func slowContains(p [16]byte, bits int, ip [16]byte) bool {
 }
 
 func slowNetip(ip [16]byte) netip.Addr { return netip.AddrFrom16(ip).Unmap() }
+
+// slowElement reads an element of X-Forwarded-For or Forwarded.
+func slowElement(kind Kind, s string) (ip [16]byte, ok bool) {
+	if len(s) > maxElement {
+		return ip, false
+	}
+	grammar := map[Kind]*regexp.Regexp{KindXFF: slowXFF, KindFwd: slowFwd}[kind]
+	m := grammar.FindStringSubmatch(s)
+	if m == nil {
+		return ip, false
+	}
+	host := m[1] + m[2]
+	if host == "" && kind == KindXFF {
+		host = strings.Trim(m[3], " \t")
+	}
+	ip, zone, ok := slowAddr(host)
+	port := s[strings.LastIndexAny(s, ":]")+1:]
+	if n, err := strconv.Atoi(strings.Trim(port, " \t")); err == nil && n > 65535 && m[1]+m[2] != "" {
+		return ip, false
+	}
+	return ip, ok && zone == ""
+}
