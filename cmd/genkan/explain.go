@@ -94,7 +94,6 @@ Before new rules are put in force, a log shows whom they would meet:
 	flags.StringArrayVar(&w.via, "via", nil, "a `LINE` that the peer sends: \"X-Forwarded-For: …\" or \"PROXY TCP6 …\"; may be repeated")
 	flags.StringVar(&when, "at", "", "judge as at this `TIME`, for bans that end: 2026-11-22T01:00:00Z, or +10m from now")
 	flags.StringVar(&tunnel, "tunnel", "auto", "whether the client came through the tunnel: `true, false or auto`, which is true for IPv6 clients where the tunnel is listened on")
-	flags.Lookup("tunnel").NoOptDefVal = "true"
 	return cmd
 }
 
@@ -134,7 +133,7 @@ func explainAt(s config.Service, path string, w way, tunnel string, at time.Time
 
 // explain judges one client.
 func explain(s config.Service, w way, tunnel string, at time.Time) (explanation, error) {
-	addr, err := w.resolve(s)
+	addr, peer, err := w.resolve(s)
 	var refused refusal
 	switch {
 	case errors.As(err, &refused):
@@ -148,7 +147,8 @@ func explain(s config.Service, w way, tunnel string, at time.Time) (explanation,
 		client.Tunnel = true
 	case "false":
 	case "auto":
-		client.Tunnel = addr.Is6() && s.OnTunnel
+		// What the tunnel has checked is the peer's address, not that of a client behind it.
+		client.Tunnel = addr.Is6() && s.OnTunnel && addr == peer
 	default:
 		return explanation{}, usagef("--tunnel %q: write true, false or auto", tunnel)
 	}

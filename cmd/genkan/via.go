@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -20,30 +21,35 @@ type way struct {
 // A refusal is a client that does not even get as far as the rules.
 type refusal struct{ error }
 
-// resolve finds whom the rules judge. The error is a refusal where the daemon would refuse the connection or request.
-func (w way) resolve(s config.Service) (acl.Addr, error) {
-	first := w.peer
-	if first == "" {
-		first = w.client
-	}
-	peer, err := acl.ParseAddr(first)
-	if err != nil {
-		return acl.Addr{}, fmt.Errorf("client %w", err)
+// resolve finds whom the rules judge, and the socket's other end. The error is a refusal where the daemon would refuse
+// the connection or request.
+func (w way) resolve(s config.Service) (client, peer acl.Addr, err error) {
+	if peer, err = acl.ParseAddr(cmp.Or(w.peer, w.client)); err != nil {
+		return client, peer, fmt.Errorf("client %w", err)
 	}
 	via := w.via
 	if len(via) == 0 && w.peer != "" && w.client != "" {
-		client, err := acl.ParseAddr(w.client)
-		if err != nil {
-			return acl.Addr{}, fmt.Errorf("client %w", err)
+		if client, err = acl.ParseAddr(w.client); err != nil {
+			return client, peer, fmt.Errorf("client %w", err)
 		}
 		via = []string{announced(s, peer, client)}
 	}
+	client, err = w.behind(s, peer, via)
+	return client, peer, err
+}
+
+// behind finds the client behind a peer that sends these lines.
+func (w way) behind(s config.Service, peer acl.Addr, via []string) (acl.Addr, error) {
+	known := peer
+	introduced := false
 	var fields []string
 	for _, line := range via {
-		if strings.HasPrefix(line, "PROXY ") || strings.HasPrefix(line, "v2 ") {
-			if peer, err = proxied(s, peer, line); err != nil {
+		if isProxyHeader(line) {
+			var err error
+			if known, err = proxied(s, peer, line); err != nil {
 				return acl.Addr{}, err
 			}
+			introduced = true
 			continue
 		}
 		name, value, ok := strings.Cut(line, ":")
@@ -54,11 +60,19 @@ func (w way) resolve(s config.Service) (acl.Addr, error) {
 			fields = append(fields, strings.TrimSpace(value))
 		}
 	}
-	client, err := s.Trust.Client(peer, fields)
+	if !introduced && s.RequiresProxy(peer) {
+		return acl.Addr{}, refusal{proxyproto.ErrNoHeader}
+	}
+	client, err := s.Trust.Client(known, fields)
 	if err != nil {
 		return acl.Addr{}, refusal{fmt.Errorf("answered with 400, as %w", err)}
 	}
 	return client, nil
+}
+
+// isProxyHeader reports whether a line is a PROXY header, of version 1 as it is sent or of version 2 in words.
+func isProxyHeader(line string) bool {
+	return strings.HasPrefix(line, "PROXY ") || strings.HasPrefix(line, "v2 ")
 }
 
 // announced is what a proxy at peer would say of a client to this service.
@@ -96,19 +110,26 @@ func proxied(s config.Service, peer acl.Addr, line string) (acl.Addr, error) {
 	return addrOf(h.Source), nil
 }
 
-// binary reads version 2, which has no text of its own, as "v2 PROXY INET6 2001:db8::7" or "v2 LOCAL".
+// binary reads version 2, which has no text of its own, as "v2 PROXY INET6 2001:db8::7", "v2 PROXY UNSPEC" or "v2 LOCAL".
 func binary(peer acl.Addr, words []string) (acl.Addr, error) {
+	command, family := "", ""
+	if len(words) > 2 {
+		command, family = words[1], words[2]
+	}
 	switch {
-	case len(words) > 1 && words[1] == "LOCAL":
-		return peer, nil
-	case len(words) == 4 && words[1] == "PROXY":
+	case len(words) > 1 && words[1] == "LOCAL", command == "PROXY" && (family == "UNSPEC" || family == "UNIX"):
+		return peer, nil // as proxyproto has it
+	case len(words) == 4 && command == "PROXY" && (family == "INET" || family == "INET6"):
 		client, err := acl.ParseAddr(words[3])
 		if err != nil {
 			return acl.Addr{}, fmt.Errorf("--via %w", err)
 		}
+		if strings.Contains(words[3], ":") != (family == "INET6") {
+			return acl.Addr{}, usagef("--via %q: %q is no address of %s", strings.Join(words, " "), words[3], family)
+		}
 		return client, nil
 	}
-	return acl.Addr{}, usagef("--via %q: write \"v2 PROXY INET6 2001:db8::7\" or \"v2 LOCAL\"", strings.Join(words, " "))
+	return acl.Addr{}, usagef("--via %q: write \"v2 PROXY INET6 2001:db8::7\", \"v2 PROXY UNSPEC\" or \"v2 LOCAL\"", strings.Join(words, " "))
 }
 
 func addrOf(ap netip.AddrPort) acl.Addr { return acl.AddrFrom(ap.Addr()) }

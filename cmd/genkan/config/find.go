@@ -18,8 +18,8 @@ type Service struct {
 	OnTunnel bool // it listens on the tunnel, or on all IPv6 addresses of a host that has one
 	Trust    forwarded.Resolver
 
-	acceptProxy []acl.Prefix
-	routes      web.Routes[*routePlace]
+	doors  []door // where it listens by TCP
+	routes web.Routes[*routePlace]
 }
 
 // A routePlace is a route with rules of its own or the site's, and where it is written.
@@ -49,9 +49,29 @@ func (s Service) At(target string) (part Service, route string, pos acl.Pos, err
 	return s, fmt.Sprintf("route %s", r.path), r.pos, nil
 }
 
+// A door is a TCP listener, and who must send a PROXY header there.
+type door struct {
+	at          proxy.Listen
+	acceptProxy []acl.Prefix
+}
+
+// opensTo reports whether clients of the family of an address come in there.
+func (d *door) opensTo(a acl.Addr) bool {
+	return d.at.Tunnel && a.Is6() || !d.at.Tunnel && (!d.at.Addr.IsValid() || d.at.Addr.Is4() == a.Is4())
+}
+
+func (d *door) names(peer acl.Addr) bool {
+	return slices.ContainsFunc(d.acceptProxy, func(p acl.Prefix) bool { return p.Contains(peer) })
+}
+
 // AcceptsProxy reports whether a listener of the service requires a PROXY header from a peer.
 func (s Service) AcceptsProxy(peer acl.Addr) bool {
-	return slices.ContainsFunc(s.acceptProxy, func(p acl.Prefix) bool { return p.Contains(peer) })
+	return slices.ContainsFunc(s.doors, func(d door) bool { return d.opensTo(peer) && d.names(peer) })
+}
+
+// RequiresProxy reports whether all listeners do that the peer can come to: without the header it does not get in.
+func (s Service) RequiresProxy(peer acl.Addr) bool {
+	return s.AcceptsProxy(peer) && !slices.ContainsFunc(s.doors, func(d door) bool { return d.opensTo(peer) && !d.names(peer) })
 }
 
 // Service finds a site or forward by its name.
@@ -59,7 +79,7 @@ func (p *Plan) Service(name string) (Service, error) {
 	var names []string
 	for _, s := range p.Proxy.Sites {
 		if s.Name == name {
-			found := Service{Name: s.Name, Access: s.Access, OnTunnel: p.onTunnel(s.Listen), Trust: resolver(s.Trust), acceptProxy: p.acceptProxy(s.Listen)}
+			found := Service{Name: s.Name, Access: s.Access, OnTunnel: p.onTunnel(s.Listen), Trust: resolver(s.Trust), doors: p.doors(s.Listen)}
 			for _, r := range s.Routes {
 				if err := found.routes.Add(r.Path, &routePlace{r.Path, r.Access, p.routePos[s.Name+r.Path]}); err != nil {
 					return Service{}, err
@@ -71,7 +91,7 @@ func (p *Plan) Service(name string) (Service, error) {
 	}
 	for _, f := range p.Proxy.Forwards {
 		if f.Name == name {
-			return Service{Name: f.Name, Access: f.Access, OnTunnel: p.onTunnel(f.Listen), acceptProxy: p.acceptProxy(f.Listen)}, nil
+			return Service{Name: f.Name, Access: f.Access, OnTunnel: p.onTunnel(f.Listen), doors: p.doors(f.Listen)}, nil
 		}
 		names = append(names, f.Name)
 	}
@@ -84,13 +104,19 @@ func (p *Plan) Service(name string) (Service, error) {
 	return Service{}, fmt.Errorf("%s has no site or forward %s; write one of %s", p.File, quote(name), oneOf(names))
 }
 
-// acceptProxy is what the listeners of a service say together.
-func (p *Plan) acceptProxy(listens []proxy.Listen) []acl.Prefix {
-	var all []acl.Prefix
-	for _, l := range p.Proxy.Listeners {
-		if slices.Contains(listens, l.Listen) {
-			all = append(all, l.AcceptProxy...)
+func (p *Plan) doors(listens []proxy.Listen) []door {
+	var all []door
+	for _, at := range listens {
+		if at.Network != "tcp" {
+			continue
 		}
+		d := door{at: at}
+		for _, l := range p.Proxy.Listeners {
+			if l.Listen == at {
+				d.acceptProxy = l.AcceptProxy
+			}
+		}
+		all = append(all, d)
 	}
 	return all
 }
