@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -168,11 +169,7 @@ func TestFTPDataTheft(t *testing.T) {
 	// The bounce: data for somebody else, and for a service's port.
 	ask(fmt.Sprintf("EPRT |2|%s|40000|", lab.Denied6), "500 Illegal address")
 	ask(fmt.Sprintf("EPRT |2|%s|25|", lab.Client6), "500 Illegal port")
-	reply := ask("EPSV", "229")
-	port, err := strconv.Atoi(strings.Trim(reply[strings.Index(reply, "(")+1:strings.Index(reply, ")")], "|"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	port := mustPort(t, ask("EPSV", "229"))
 	thief, err := w.tryDial(t, lab.Denied6.String(), to, port)
 	fmt.Fprintf(control, "RETR pub/secret\r\n")
 	if err == nil { // else the reset was there before dial had returned
@@ -195,29 +192,109 @@ func TestFTPDataTheft(t *testing.T) {
 	})
 }
 
-// An ABOR in the midst of a transfer is sent with urgent data (RFC 959 §4.1.3).
+// What vsftpd says to commands about data, clients of both families hear with
+// addresses and ports of theirs; it says nothing to an empty line.
+func TestFTPOddDialogues(t *testing.T) {
+	t.Parallel()
+	w := mustWorld(t)
+	vsftpd := servers.StartVsftpd(t, w.Lab, "anon_other_write_enable=YES")
+	mustWrite(t, filepath.Join(vsftpd.Dir, "root/pub/file"), "Take off your shoes.\n")
+	w.front(t, ftpConfig)
+	at4 := func(a netip.Addr) string { return strings.ReplaceAll(a.String(), ".", ",") }
+	for from, talk := range map[netip.Addr][][2]string{
+		lab.Client6: {
+			{"EPSV", "530"}, {"USER anonymous", "331"}, {"PASS x@", "230"},
+			{"\r\nEPSV", "229 Entering Extended Passive Mode (|||5000"}, {"EPSV 1", "229"}, {"EPSV 2", "229"}, {"EPSV 3", "522"},
+			{"PASV", "227 Entering Passive Mode (0,0,0,0,195,"},
+			{"EPRT |2|" + lab.Client6.String() + "|40000|", "200"}, {"EPRT |1|10.0.0.1|40000|", "522"}, {"PORT 10,0,0,1,156,64", "500"},
+			{"LPRT 6,16,0", "502"}, {"AUTH TLS", "500"}, {"FEAT", "211"}, {"STAT", "211"}, {"\tPORT 10,0,0,9,0,25", "500"},
+			{"EPSV ALL", "200"}, {"PASV", "550"}, {"EPRT |2|" + lab.Client6.String() + "|40000|", "200"}, {"EPSV", "229"},
+		},
+		lab.Client4: {
+			{"USER anonymous", "331"}, {"PASS x@", "230"}, {"EPSV", "229"}, {"EPSV 2", "522"},
+			{"PASV", "227 Entering Passive Mode (" + at4(lab.FrontV4) + ",195,"},
+			{"PORT " + at4(lab.Client4) + ",156,64", "200"}, {"EPRT |1|" + lab.Client4.String() + "|40000|", "200"},
+			{"EPRT |2|2001:db8::1|40000|", "522"}, {"PORT " + at4(lab.BackendV4) + ",0,25", "500"}, {"PORT " + at4(lab.Client4) + ",0,25", "500"},
+		},
+	} {
+		v := w.visit(t, from, 21)
+		for _, row := range talk {
+			if got := v.ask(row[0]); !strings.HasPrefix(got, row[1]) {
+				t.Errorf("%s: %q is answered %q, want %q", from, row[0], got, row[1])
+			}
+		}
+	}
+	for _, c := range clients[:2] {
+		curl := []string{"curl", "-sS", "--noproxy", "*", "-m", "25", "--interface", c.addr}
+		text, err := out(t, w.client(c.addr), append(curl, "-r", "5-7", "ftp://"+c.to+"/pub/file")...) // REST
+		if err != nil || text != "off" {
+			t.Errorf("%s: from byte 5 to 7: %q, %v", c.name, text, err)
+		}
+		file, put := filepath.Join(w.Dir, "part"), "incoming/"+c.name
+		for _, part := range []string{"one", "two"} {
+			mustWrite(t, file, part)
+			if text, err := out(t, w.client(c.addr), append(curl, "--append", "-T", file, "ftp://"+c.to+"/"+put)...); err != nil { // APPE
+				t.Errorf("%s: APPE: %v\n%s", c.name, err, text)
+			}
+		}
+		waitUntil(t, patience, "both parts at the server", func() error {
+			if data, err := os.ReadFile(filepath.Join(vsftpd.Dir, "root", put)); err != nil || string(data) != "onetwo" {
+				return fmt.Errorf("%q, %v", data, err)
+			}
+			return nil
+		})
+	}
+}
+
+// An ABOR in the midst of a transfer is sent with urgent data (RFC 959 §4.1.3):
+// by that, and by nothing else, vsftpd hears of it while the client takes no data.
 func TestFTPUrgentAbort(t *testing.T) {
 	t.Parallel()
 	w := mustWorld(t)
-	servers.StartVsftpd(t, w.Lab)
+	vsftpd := servers.StartVsftpd(t, w.Lab, "async_abor_enable=YES")
+	mustRandomFile(t, filepath.Join(vsftpd.Dir, "root/pub/image"), 32<<20)
 	w.front(t, ftpConfig)
-	control := w.dial(t, lab.Client6.String(), "["+lab.Front6.String()+"]", 21)
-	lines := func(want string) {
+	v := w.visit(t, lab.Client6, 21)
+	line := func(want string) string {
 		t.Helper()
-		buf := make([]byte, 512)
-		n, err := control.Read(buf)
-		if err != nil || !strings.HasPrefix(string(buf[:n]), want) {
-			t.Fatalf("%q, %v, want %s", buf[:n], err, want)
+		got, err := v.lines.ReadString('\n')
+		if err != nil || !strings.HasPrefix(got, want) {
+			t.Fatalf("%q, %v, want %s", got, err, want)
 		}
+		return got
 	}
-	lines("220")
-	fmt.Fprintf(control, "USER anonymous\r\n")
-	lines("331")
-	fmt.Fprintf(control, "PASS x@\r\n")
-	lines("230")
-	sendUrgent(t, control, "\xff\xf4\xff", "\xf2")
-	fmt.Fprintf(control, "ABOR\r\n")
-	lines("225")
+	abort := func() {
+		t.Helper()
+		sendUrgent(t, v.conn.(*net.TCPConn), "\xff\xf4\xff", "\xf2")
+		fmt.Fprint(v.conn, "ABOR\r\n")
+	}
+	fmt.Fprint(v.conn, "USER anonymous\r\nPASS x@\r\n")
+	line("331")
+	line("230")
+	abort()
+	line("225") // no transfer
+	fmt.Fprint(v.conn, "EPSV\r\n")
+	data := w.dial(t, lab.Client6.String(), "["+lab.Front6.String()+"]", mustPort(t, line("229")))
+	fmt.Fprint(v.conn, "RETR pub/image\r\n")
+	line("150")
+	abort()
+	line("426")
+	line("226")
+	if n, err := io.Copy(io.Discard, data); n >= 32<<20 {
+		t.Errorf("all of the file came, %v", err)
+	}
+	fmt.Fprint(v.conn, "EPSV\r\n")
+	line("229")
+}
+
+// mustPort reads the port of a reply to EPSV.
+func mustPort(t *testing.T, reply string) int {
+	t.Helper()
+	port, err := strconv.Atoi(strings.Trim(reply[strings.Index(reply, "(")+1:strings.Index(reply, ")")], "|"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
 }
 
 // sendUrgent sends plain bytes, and the last one as urgent data.

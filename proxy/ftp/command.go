@@ -16,8 +16,11 @@ const (
 	eprt
 	port
 	auth
-	long // LPRT and LPSV of RFC 1639, which name addresses of their own kind
-	user // what follows counts only where TLS ends here
+	none    // an empty line: some servers answer it, some do not
+	nothing // no command: what one server cannot read, another may
+	foreign // of addresses that cannot be translated: LPRT and LPSV (RFC 1639), CPSV (from server to server)
+	urgent  // may come in the midst of a transfer, behind Telnet's synch
+	user    // what follows counts only where TLS ends here
 	pass
 	feat
 	pbsz
@@ -27,24 +30,41 @@ const (
 )
 
 var verbs = map[string]verb{
-	"EPSV": epsv, "PASV": pasv, "EPRT": eprt, "PORT": port, "AUTH": auth, "LPRT": long, "LPSV": long,
+	"EPSV": epsv, "PASV": pasv, "P@SW": pasv, "EPRT": eprt, "PORT": port, "AUTH": auth,
+	"LPRT": foreign, "LPSV": foreign, "CPSV": foreign, "ABOR": urgent, "STAT": urgent, "QUIT": urgent,
 	"USER": user, "PASS": pass, "FEAT": feat, "PBSZ": pbsz, "PROT": prot, "CCC": ccc, "REIN": rein,
 }
 
 // A command is one line of the client's. The zero command is other.
 type command struct {
-	verb verb
-	arg  string
+	verb       verb
+	arg        string
+	text       string // the line for the server, without its end
+	interrupts bool   // Telnet's Interrupt Process stood before
 }
 
-// parseCommand reads a line without its end. Telnet's own commands (RFC 854,
-// IAC and what follows) may stand before a verb: clients send them with ABOR.
+// parseCommand reads a line, its end included. Servers differ in what they take
+// for a command beyond RFC 959 §5.3: ProFTPD passes over blanks and quotes
+// around it, others over Telnet. So that none finds PORT where the gateway found
+// nothing, it must be a word of letters and digits, from the first byte on.
 func parseCommand(line string) command {
-	for len(line) >= 2 && line[0] == 0xff {
-		line = line[2:]
+	text, interrupts := withoutTelnet(strings.TrimRight(line, "\r\n"))
+	text = strings.TrimRight(text, "\r")
+	name, arg, _ := strings.Cut(text, " ")
+	c := command{verb: nothing, arg: strings.Trim(arg, " \t"), text: text, interrupts: interrupts}
+	switch {
+	case text == "":
+		c.verb = none
+	case strings.Trim(strings.ToUpper(name), "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@") == "" && name != "" && !hasBareCR(text):
+		c.verb = verbs[strings.ToUpper(name)]
 	}
-	name, arg, _ := strings.Cut(strings.TrimLeft(line, " "), " ")
-	return command{verbs[strings.ToUpper(strings.TrimRight(name, " "))], strings.TrimSpace(arg)}
+	return c
+}
+
+// hasBareCR tells whether a server could see the end of a line within text
+// (RFC 854: CR is followed by LF, or by NUL where it is a byte of a name).
+func hasBareCR(text string) bool {
+	return strings.Contains(strings.ReplaceAll(text, "\r\x00", ""), "\r")
 }
 
 // A dataError is why a client's address for data is refused: a reply.

@@ -3,14 +3,48 @@ package ftp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"time"
 )
 
+// maxData bounds the data connections of one session that live at once, or are
+// to come.
+const maxData = 16
+
+// reserve takes one of them. False: there are too many.
+func (s *session) reserve() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.slots == maxData {
+		return false
+	}
+	s.slots++
+	return true
+}
+
+// free gives back what reserve took.
+func (s *session) free() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.slots--
+}
+
+// nextData gives the context of the wait for data that was agreed on now. The wait
+// for what was agreed on before ends: the server has forgotten it, too.
+func (s *session) nextData() context.Context {
+	if s.supersede != nil {
+		s.supersede()
+	}
+	ctx, cancel := context.WithCancel(s.ctx)
+	s.supersede = cancel
+	return ctx
+}
+
 // servePassive waits for the client at the port that it was told, and leads it
 // to the server's.
-func (s *session) servePassive(e *expectation, to netip.AddrPort) {
+func (s *session) servePassive(ctx context.Context, e *expectation, to netip.AddrPort) {
 	defer s.Hub.forget(e)
 	timer := time.NewTimer(s.DataWait)
 	defer timer.Stop()
@@ -18,62 +52,51 @@ func (s *session) servePassive(e *expectation, to netip.AddrPort) {
 	case conn := <-e.come:
 		s.lead(conn, to)
 	case <-timer.C:
-	case <-s.ctx.Done():
+	case <-ctx.Done():
 	}
 }
 
 // lead connects a client's data connection to the server.
 func (s *session) lead(client *net.TCPConn, to netip.AddrPort) {
+	if !s.reserve() {
+		s.Log.Warn("ftp: too many data connections at once", "client", s.ClientAddr, "bound", maxData)
+		reset(client)
+		return
+	}
 	ctx, cancel := context.WithTimeout(s.ctx, s.DataWait)
 	defer cancel()
 	server, err := s.Dial(ctx, to)
 	if err != nil {
 		s.Log.Warn("ftp: no data connection to the server", "client", s.ClientAddr, "backend", to, "cause", err)
 		reset(client)
+		s.free()
 		return
 	}
 	s.join(client, server)
 }
 
-// join makes one data connection of its two halves.
+// join makes one data connection of its two halves, for which there is a
+// reservation. The session does not wait for its end, only counts it: the
+// server may close the control connection before the client has all of the data.
 func (s *session) join(client, server *net.TCPConn) {
 	conn, err := s.secureData(client)
 	if err != nil {
 		s.Log.Warn("ftp: data refused", "client", s.ClientAddr, "cause", err)
 		reset(client)
 		reset(server)
+		s.free()
 		return
 	}
-	if !s.relay(conn, server) {
-		s.Log.Warn("ftp: too many data connections at once", "client", s.ClientAddr, "bound", maxData)
-		reset(client)
-		reset(server)
-	}
-}
-
-// maxData bounds the data connections of one session that live at once.
-const maxData = 16
-
-// relay hands a data connection over. The session does not wait for its end,
-// only counts it: the server may close the control connection before the
-// client has all of the data. False: there are too many.
-func (s *session) relay(client net.Conn, server *net.TCPConn) bool {
 	s.mu.Lock()
-	full := s.data == maxData
-	if !full {
-		s.data++
-	}
+	s.data++
 	s.mu.Unlock()
-	if full {
-		return false
-	}
-	s.Relay(client, server, func() {
+	s.Relay(conn, server, func() {
 		s.mu.Lock()
+		defer s.mu.Unlock()
 		s.data--
+		s.slots--
 		s.moved = time.Now()
-		s.mu.Unlock()
 	})
-	return true
 }
 
 // arriveBlind leads a connection to the same port of the server. Hub.mu is held.
@@ -95,13 +118,19 @@ type activeOffer struct {
 
 func (o *activeOffer) close() { o.listener.Close() }
 
+var errFull = fmt.Errorf("%d data connections at once", maxData)
+
 // offer opens the socket, on our side of the control connection: servers
 // connect to no other address (RFC 2577 §3).
 func (s *session) offer(client netip.AddrPort) (*activeOffer, error) {
+	if !s.reserve() {
+		return nil, errFull
+	}
 	var config net.ListenConfig
 	config.SetMultipathTCP(false)
 	l, err := config.Listen(s.ctx, "tcp4", netip.AddrPortFrom(s.Source, 0).String())
 	if err != nil {
+		s.free()
 		return nil, err
 	}
 	listener := l.(*net.TCPListener)
@@ -109,27 +138,48 @@ func (s *session) offer(client netip.AddrPort) (*activeOffer, error) {
 	return &activeOffer{listener, netip.AddrPortFrom(s.Source, at.Port()), client}, nil
 }
 
+// withdraw ends an offer that leads to no data connection.
+func (s *session) withdraw(o *activeOffer) {
+	o.close()
+	s.free()
+}
+
+// lateWait is how long a server's connection may be on its way when the client
+// has agreed on the next one already.
+const lateWait = time.Second
+
 // serveActive waits for the server and connects it to the client.
-func (s *session) serveActive(o *activeOffer) {
-	defer o.close()
+func (s *session) serveActive(ctx context.Context, o *activeOffer) {
+	server := s.awaitServer(ctx, o)
+	if server == nil {
+		s.withdraw(o)
+		return
+	}
+	o.close()
+	s.connectClient(server, o.client)
+}
+
+// awaitServer gives the server's connection; nil: time is up, or the session at
+// its end.
+func (s *session) awaitServer(ctx context.Context, o *activeOffer) *net.TCPConn {
 	end := context.AfterFunc(s.ctx, o.close)
 	defer end()
 	if err := o.listener.SetDeadline(time.Now().Add(s.DataWait)); err != nil {
-		return
+		return nil
 	}
+	late := context.AfterFunc(ctx, func() { _ = o.listener.SetDeadline(time.Now().Add(lateWait)) }) // or it is closed
+	defer late()
 	for {
 		server, err := o.listener.AcceptTCP()
 		if err != nil {
-			return // time is up, or the session at its end
+			return nil
 		}
 		from := server.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
-		if from != s.ServerAddr {
-			s.Log.Warn("ftp: data of a stranger refused", "client", s.ClientAddr, "peer", from)
-			reset(server)
-			continue
+		if from == s.ServerAddr {
+			return server
 		}
-		s.connectClient(server, o.client)
-		return
+		s.Log.Warn("ftp: data of a stranger refused", "client", s.ClientAddr, "peer", from)
+		reset(server)
 	}
 }
 
@@ -144,6 +194,7 @@ func (s *session) connectClient(server *net.TCPConn, to netip.AddrPort) {
 			s.Log.Warn("ftp: no data connection to the client", "client", to, "cause", err)
 		}
 		reset(server)
+		s.free()
 		return
 	}
 	s.join(conn.(*net.TCPConn), server)

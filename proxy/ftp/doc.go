@@ -19,7 +19,8 @@
 // data connections. Data is exchanged only with the two ends of the control
 // connection: a client that names somebody else's address is refused (RFC 2577
 // §3, the bounce attack), and who connects to a port that was not told to him
-// is cut off (§8, port stealing).
+// is cut off (§8, port stealing). A line in which some server could find another
+// command than the gateway does is refused, and Telnet's part of it ends here.
 //
 // With Config.TLS, TLS of clients ends here and the server speaks plain (RFC
 // 4217, secure.go): AUTH, PBSZ and PROT are answered by the gateway, and data

@@ -33,14 +33,27 @@ func (q *queue) push(ctx context.Context, p pending, tell func(string) error) er
 	return q.flush(tell)
 }
 
-// head is the command that the next reply answers.
-func (q *queue) head() (pending, bool) {
+// match is the command that a reply answers: the oldest. ok is false for a reply
+// that answers none. Some servers answer ABOR and what it ends once, some three
+// times; nothing is sent behind a command that asks for a port, so a reply with
+// one is known to be its.
+func (q *queue) match(r reply, tell func(string) error) (p pending, ok bool, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.all) == 0 {
-		return pending{}, false
+		return pending{}, false, nil
 	}
-	return q.all[0], true
+	if q.all[len(q.all)-1].asksPort() && r.namesPort() {
+		for _, skipped := range q.all[:len(q.all)-1] {
+			if err := tell(skipped.local); err != nil {
+				return pending{}, false, err
+			}
+			<-q.room
+		}
+		q.all = q.all[len(q.all)-1:]
+	}
+	p = q.all[0]
+	return p, !p.asksPort() || !r.endsData(), nil
 }
 
 // pop removes the head, which was answered.

@@ -76,33 +76,48 @@ func (r reply) preliminary() bool { return r.code < 200 }
 // unknown tells that the server does not know the command (RFC 959 §4.2.1).
 func (r reply) unknown() bool { return r.code >= 500 && r.code <= 504 }
 
-// passivePort reads where the server listens. Of 227's address nothing is
-// taken: data comes from the server that the control connection goes to.
+// namesPort tells that the reply is one to PASV or EPSV.
+func (r reply) namesPort() bool { return r.code == 227 || r.code == 229 }
+
+// endsData tells that the reply is about a transfer that is over, and not about one that
+// is to come.
+func (r reply) endsData() bool { return r.code == 225 || r.code == 226 || r.code == 250 }
+
+// passivePort reads where the server listens. Of an address nothing is taken: data
+// comes from the server that the control connection goes to.
 func (r reply) passivePort() (uint16, bool) {
 	switch r.code {
-	case 229: // (<d><d><d>port<d>), RFC 2428 §3
-		_, rest, ok := strings.Cut(r.last, "(")
-		inside, _, closed := strings.Cut(rest, ")")
-		if !ok || !closed || len(inside) < 5 {
-			return 0, false
+	case 229:
+		for at := range len(r.raw) {
+			if r.raw[at] != '(' {
+				continue
+			}
+			if port, ok := extendedPort(r.raw[at+1:]); ok {
+				return port, true
+			}
 		}
-		d := inside[:1]
-		digits, found := strings.CutPrefix(inside, d+d+d)
-		digits, ended := strings.CutSuffix(digits, d)
-		n, isPort := parsePort(digits)
-		return n, found && ended && isPort
-	case 227: // six numbers, in brackets or not (RFC 1123 §4.1.2.6)
-		rest := strings.TrimLeft(r.last[3:], " ")
-		if at := strings.IndexAny(rest, "0123456789"); at >= 0 {
-			rest = rest[at:]
+	case 227: // six numbers, in brackets or not, wherever they are (RFC 1123 §4.1.2.6)
+		for _, word := range strings.FieldsFunc(strings.ReplaceAll(r.raw, ", ", ","), func(c rune) bool { return c != ',' && (c < '0' || c > '9') }) {
+			if to, err := parsePORT(strings.Trim(word, ",")); err == nil && to.Port() > 0 {
+				return to.Port(), true
+			}
 		}
-		if end := strings.IndexFunc(rest, func(c rune) bool { return c != ',' && (c < '0' || c > '9') }); end >= 0 {
-			rest = rest[:end]
-		}
-		to, err := parsePORT(rest)
-		return to.Port(), err == nil && to.Port() > 0
 	}
 	return 0, false
+}
+
+// extendedPort reads "<d><d><d>port<d>)" (RFC 2428 §3). An old draft had family
+// and address between.
+func extendedPort(text string) (uint16, bool) {
+	inside, _, closed := strings.Cut(text[:min(len(text), 100)], ")")
+	if !closed || len(inside) < 5 {
+		return 0, false
+	}
+	fields := strings.Split(inside, inside[:1])
+	if len(fields) != 5 || fields[0] != "" || fields[4] != "" {
+		return 0, false
+	}
+	return parsePort(fields[3])
 }
 
 // format229 and format227 tell a client where to connect to.

@@ -73,6 +73,7 @@ func (s *session) translateSecure(c command) (answer string, ok bool) {
 		if s.secure {
 			return "534 The control connection stays encrypted.\r\n", true
 		}
+		s.named = s.named && c.verb != rein
 	case epsv, pasv, eprt, port:
 		if s.Require.Data && !s.private() && !strings.EqualFold(c.arg, "ALL") {
 			return "521 Data must be encrypted; say PROT P first.\r\n", true

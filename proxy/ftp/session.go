@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 )
@@ -59,7 +60,8 @@ type session struct {
 	fromClient, fromServer *bufio.Reader
 	queue                  queue
 	answered               chan struct{} // the barrier is answered
-	noEPRT                 bool          // the server does not know EPRT; of replies
+	noEPRT                 bool          // the server does not know EPRT; this and the next of replies
+	supersede              func()        // ends the wait for data that was last agreed on; nil: none was
 	secure                 bool          // the control connection has TLS; this and the next two of commands
 	named                  bool          // USER was said
 	buffered               bool          // PBSZ was said
@@ -68,6 +70,7 @@ type session struct {
 	client    net.Conn   // Client, or TLS over it
 	moved     time.Time  // of the last line, or the end of the last data
 	data      int        // data connections that live
+	slots     int        // those, and what waits to become one
 	isGone    bool
 	isBlind   bool // after AUTH TLS
 	isPrivate bool // data has TLS, by PROT P
@@ -85,6 +88,9 @@ type pending struct {
 // barrier tells that nothing is sent behind the command until it is answered:
 // the answer may need a second command, or end what the gateway can read.
 func (p pending) barrier() bool { return p.local == "" && epsv <= p.verb && p.verb <= auth }
+
+// asksPort tells that the server's answer names a port.
+func (p pending) asksPort() bool { return p.local == "" && (p.verb == epsv || p.verb == pasv) }
 
 // Result counts the bytes of the control connection.
 type Result struct{ Up, Down int64 }
@@ -177,6 +183,9 @@ func (s *session) commands() error {
 		s.up += int64(len(line))
 		s.mu.Unlock()
 		p, line := s.translate(line)
+		if p.verb == none {
+			continue
+		}
 		if s.TLS != nil && p.verb == auth && p.local == "" {
 			if err := s.secureControl(p.arg); err != nil {
 				return err
@@ -201,6 +210,9 @@ func (s *session) commands() error {
 			return s.ctx.Err()
 		}
 		if s.blind() {
+			if s.fromClient.Buffered() > 0 { // read before the server had agreed to TLS
+				return errInjected
+			}
 			return s.pass(false, s.fromClient)
 		}
 	}
@@ -215,7 +227,10 @@ func (s *session) replies() error {
 		if err != nil {
 			return err
 		}
-		p, ok := s.queue.head()
+		p, ok, err := s.queue.match(r, s.tellClient)
+		if err != nil {
+			return err
+		}
 		if !ok {
 			if err := s.tellClient(r.raw); err != nil {
 				return err
@@ -272,6 +287,12 @@ func (s *session) write(toClient bool, line string) error {
 	}
 	if err := to.SetWriteDeadline(time.Now().Add(writeWait)); err != nil {
 		return err
+	}
+	if !toClient && strings.HasPrefix(line, synch) {
+		var err error
+		if line, err = sendUrgent(to, line); err != nil {
+			return err
+		}
 	}
 	if _, err := io.WriteString(to, line); err != nil {
 		return err

@@ -2,13 +2,17 @@ package ftp
 
 import (
 	"net/netip"
+	"strconv"
 	"strings"
 )
+
+// errNoData is told where the reason is ours; the log has it.
+const errNoData = "425 Cannot open a data connection.\r\n"
 
 // translate gives what the server is sent in place of a client's line, and what
 // its answer will mean.
 func (s *session) translate(line string) (pending, string) {
-	c := parseCommand(strings.TrimRight(line, "\r\n"))
+	c := parseCommand(line)
 	p := pending{command: c}
 	if s.TLS != nil {
 		if answer, ok := s.translateSecure(c); ok {
@@ -18,25 +22,28 @@ func (s *session) translate(line string) (pending, string) {
 	}
 	switch c.verb {
 	case epsv:
-		return p, s.translateEPSV(c, line)
+		return p, s.translateEPSV(c) + "\r\n"
 	case eprt, port:
 		return s.translateActive(p)
-	case long:
+	case foreign:
 		p.local = "502 Command not implemented; use EPSV or EPRT.\r\n"
+	case nothing:
+		p.local = "500 Syntax error: no command.\r\n"
+	case urgent:
+		if c.interrupts {
+			return p, synch + c.text + "\r\n"
+		}
 	}
-	return p, line
+	return p, c.text + "\r\n"
 }
 
 // translateEPSV asks the server for its own family, whatever the client's is.
 // What names another family than the client's own is the server's to refuse.
-func (s *session) translateEPSV(c command, line string) string {
-	switch {
-	case strings.EqualFold(c.arg, "ALL"):
-		return line
-	case c.arg == "2" && !s.ClientAddr.Is4():
-		return "EPSV 1\r\n" // an IPv4-only server refuses 2
+func (s *session) translateEPSV(c command) string {
+	if c.arg == "2" && !s.ClientAddr.Is4() {
+		return "EPSV 1" // an IPv4-only server refuses 2
 	}
-	return line
+	return c.text
 }
 
 // translateActive makes the gateway the place that the server connects to.
@@ -49,7 +56,7 @@ func (s *session) translateActive(p pending) (pending, string) {
 	}
 	if p.active, err = s.offer(to); err != nil {
 		s.Log.Warn("ftp: no socket for active data", "client", s.ClientAddr, "cause", err)
-		p.local = "425 Cannot open a data connection.\r\n"
+		p.local = errNoData
 		return p, ""
 	}
 	if p.verb == port || s.noEPRT {
@@ -78,9 +85,10 @@ func (s *session) conclude(p pending, r reply) (err error) {
 			}
 		}
 		if r.code/100 == 2 {
-			s.work.Go(func() { s.serveActive(p.active) })
+			ctx := s.nextData()
+			s.work.Go(func() { s.serveActive(ctx, p.active) })
 		} else {
-			p.active.close()
+			s.withdraw(p.active)
 		}
 	case auth:
 		if r.code == 234 {
@@ -106,15 +114,20 @@ func (s *session) again(line string) (reply, error) {
 // concludePassive tells the client our port in place of the server's.
 func (s *session) concludePassive(p pending, r reply) error {
 	serverPort, ok := r.passivePort()
-	if !ok {
+	switch {
+	case !ok && r.namesPort():
+		s.Log.Warn("ftp: no port in the server's answer", "client", s.ClientAddr, "cause", strconv.Quote(r.last))
+		return s.tellClient(errNoData)
+	case !ok:
 		return s.tellClient(r.raw)
 	}
 	e, err := s.Hub.expect(s.ClientAddr, serverPort)
 	if err != nil {
 		s.Log.Warn("ftp: no port for passive data", "client", s.ClientAddr, "cause", err)
-		return s.tellClient("425 Cannot open a data connection.\r\n")
+		return s.tellClient(errNoData)
 	}
-	s.work.Go(func() { s.servePassive(e, netip.AddrPortFrom(s.ServerAddr, serverPort)) })
+	ctx := s.nextData()
+	s.work.Go(func() { s.servePassive(ctx, e, netip.AddrPortFrom(s.ServerAddr, serverPort)) })
 	if p.verb == epsv {
 		return s.tellClient(format229(e.port))
 	}
