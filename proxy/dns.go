@@ -18,7 +18,7 @@ func (one *session) takeQueries(payload []byte, segment int, fresh bool) {
 	var packets [16]datagram.Packet
 	n := 0
 	for query := range slices.Chunk(payload, segment) {
-		if !fresh && !one.mayAsk() {
+		if dns.IsAnswer(query) || !fresh && !one.mayAsk() {
 			continue
 		}
 		fresh = false

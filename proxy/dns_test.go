@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -123,5 +124,51 @@ func TestDNSQueriesAreJudged(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Answers that a client sends do not reach the server, nor do they open a session;
+// those between queries are passed over.
+func TestDNSAnswersAreNoQueries(t *testing.T) {
+	heard := make(chan string, 8)
+	to := startUDPBackend(t, func(conn net.PacketConn, from net.Addr, datagram []byte) {
+		heard <- string(datagram[:2])
+		datagram[2] |= 0x80
+		conn.WriteTo(datagram, from)
+	})
+	s := start(t, Config{Forwards: []Forward{{
+		Name: "dns", Listen: mustListen(t, "udp/[::1]:0"), To: mustBackend(t, to), Access: acl.AllowAll(), Protocol: "dns",
+	}}})
+	query, err := new(miekg.Msg).SetQuestion("x.", miekg.TypeA).Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer := slices.Clone(query)
+	answer[2] |= 0x80
+	conn := dialUDP(t, s.at(t, "::1"))
+	strange := []string{string(answer), string(answer[:12])}
+	send := func(all []string) {
+		t.Helper()
+		for _, text := range all {
+			if _, err := conn.Write([]byte(text)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	send(strange)
+	s.log.waitFor(t, "msg=denied", "forward=dns", "client=::1", "an answer, where clients ask")
+	if n := len(s.conns.list()); n != 0 {
+		t.Errorf("%d sessions are open", n)
+	}
+	askUDP(t, conn, string(query))
+	send(strange)
+	askUDP(t, conn, string(query))
+	for range 2 {
+		if got := <-heard; got != string(query[:2]) {
+			t.Errorf("the server heard %q", got)
+		}
+	}
+	if n := len(heard); n > 0 {
+		t.Errorf("the server heard %d more", n)
 	}
 }

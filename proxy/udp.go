@@ -9,6 +9,7 @@ import (
 
 	"genkan/acl"
 	"genkan/proxy/datagram"
+	"genkan/proxy/dns"
 )
 
 // A udpDoor is one UDP listener with its sessions.
@@ -159,12 +160,12 @@ func (u *udpDoor) sessionOf(b *datagram.Batch, i int) (one *session, fresh bool)
 	if one != nil {
 		return one, false
 	}
-	return u.newSession(key, came), true
+	return u.newSession(key, came, b.Payload(i)), true
 }
 
 // newSession judges a client that was not known, and opens a session for it.
 // Only conn's loop calls it.
-func (u *udpDoor) newSession(key sessionKey, came int) *session {
+func (u *udpDoor) newSession(key sessionKey, came int, payload []byte) *session {
 	s := u.server
 	st := s.state.Load()
 	svc := st.services[u.door.endpoint]
@@ -174,6 +175,11 @@ func (u *udpDoor) newSession(key sessionKey, came int) *session {
 	f := svc.forward
 	client := acl.AddrFrom(key.client.Addr())
 	s.stats.accepted[family(client)].Add(1)
+	if f.Protocol == "dns" && dns.IsAnswer(payload) { // two servers that answer each other's answers never end
+		f.count.denied.Add(1)
+		s.deny.note("denied", f.kind, f.name, client, acl.Verdict{Why: "an answer, where clients ask"})
+		return nil
+	}
 	if !u.makeRoom(f) {
 		f.count.failed.Add(1)
 		if now := time.Now(); now.Sub(u.lastFull) > time.Minute {

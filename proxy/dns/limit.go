@@ -7,7 +7,7 @@ import "encoding/binary"
 // be: 512 without EDNS, NoLimit where query is signed or is no DNS query, and
 // then is not changed.
 func Clamp(query []byte, most uint16) (limit int) {
-	if isAnswer(query) {
+	if IsAnswer(query) {
 		return NoLimit
 	}
 	p, ok := dissect(query)
@@ -31,7 +31,7 @@ func Clamp(query []byte, most uint16) (limit int) {
 // limit below 512 counts as 512.
 func Fit(answer []byte, limit int) []byte {
 	limit = max(limit, plainLimit)
-	if len(answer) <= limit || !isAnswer(answer) {
+	if len(answer) <= limit || !IsAnswer(answer) {
 		return answer
 	}
 	p, ok := dissect(answer)

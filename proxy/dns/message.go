@@ -91,4 +91,5 @@ func skipName(msg []byte, at int) int {
 	return -1
 }
 
-func isAnswer(msg []byte) bool { return len(msg) >= headerLen && msg[2]&0x80 != 0 }
+// IsAnswer tells whether a message says that it is an answer (QR, RFC 1035 §4.1.1).
+func IsAnswer(msg []byte) bool { return len(msg) >= headerLen && msg[2]&0x80 != 0 }

@@ -3,6 +3,7 @@ package dns
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 )
 
 // Client subnet of EDNS (RFC 7871 §6): OPTION-CODE, OPTION-LENGTH, FAMILY,
@@ -10,6 +11,7 @@ import (
 const (
 	subnetCode   = 8
 	subnetHeader = 8 // all before ADDRESS
+	paddingCode  = 12
 
 	// §11.1: no more of an address than this is told.
 	subnet4 = 24
@@ -19,13 +21,19 @@ const (
 // AddSubnet gives query with the network of client in it, in place of what
 // the client says of itself; who says that it shall be told to nobody (§7.1.2,
 // a prefix of length 0) is obeyed. query is not changed. It comes back as it is
-// where it has no EDNS, is signed, or is no DNS query.
+// where it has no EDNS, is signed, or is no DNS query. Where something stands behind
+// its OPT record, as no usual client writes it, the claim is taken out, and that is all.
 func AddSubnet(query []byte, client netip.Addr) []byte {
 	p, ok := dissect(query)
-	if !ok || isAnswer(query) || p.opt == 0 || p.signed || p.several || p.end != len(query) {
+	if !ok || IsAnswer(query) || p.opt == 0 || p.signed || p.several {
 		return query
 	}
 	fixed := p.opt + 1 + fixedLen
+	if p.end != len(query) {
+		query = slices.Clone(query)
+		blankSubnets(query[fixed:p.end])
+		return query
+	}
 	out := make([]byte, fixed, len(query)+subnetHeader+subnet6/8)
 	copy(out, query)
 	for code, option := range options(query[fixed:p.end]) {
@@ -61,10 +69,14 @@ func appendSubnet(out []byte, client netip.Addr) []byte {
 // over what it has not asked for (§7.3).
 func StripSubnet(answer []byte) []byte {
 	p, ok := dissect(answer)
-	if !ok || !isAnswer(answer) || p.opt == 0 || p.signed || p.several || p.end != len(answer) {
+	if !ok || !IsAnswer(answer) || p.opt == 0 || p.signed || p.several {
 		return answer
 	}
 	fixed := p.opt + 1 + fixedLen
+	if p.end != len(answer) {
+		blankSubnets(answer[fixed:p.end])
+		return answer
+	}
 	at := fixed
 	for code, option := range options(answer[fixed:p.end]) {
 		if code != subnetCode {
@@ -73,6 +85,17 @@ func StripSubnet(answer []byte) []byte {
 	}
 	binary.BigEndian.PutUint16(answer[fixed-2:], uint16(at-fixed))
 	return answer[:at]
+}
+
+// blankSubnets makes padding (RFC 7830) of networks, in place: no name behind that
+// points back into the message is moved.
+func blankSubnets(rdata []byte) {
+	for code, option := range options(rdata) {
+		if code == subnetCode {
+			option[0], option[1] = 0, paddingCode
+			clear(option[4:])
+		}
+	}
 }
 
 // options are those of an OPT record's RDATA (RFC 6891 §6.1.2), each whole. A
