@@ -192,6 +192,56 @@ func TestFTPDataTheft(t *testing.T) {
 	})
 }
 
+// Two plain forwards, of port 21 and of the passive range, are enough for most
+// clients in passive mode. Where vsftpd sees all of them as the front, it cannot
+// tell whose data connection is whose, and a neighbour gets another client's file;
+// by the pool it can.
+func TestFTPWithoutGateway(t *testing.T) {
+	t.Parallel()
+	w := mustWorld(t)
+	vsftpd := servers.StartVsftpd(t, w.Lab)
+	mustWrite(t, filepath.Join(vsftpd.Dir, "root/pub/secret"), "for my eyes only\n")
+	to := "[" + lab.Front6.String() + "]"
+	for _, row := range []struct {
+		source string
+		stolen bool
+	}{{"own", true}, {"pool", false}} {
+		t.Run(row.source, func(t *testing.T) {
+			front := w.front(t, tunnelConfig+fmt.Sprintf(`
+[pool.default]
+prefix = "100.64.0.0/16"
+
+[forward.control]
+listen = "tunnel:21"
+to     = "%[1]s:21"
+source = %[2]q
+
+[forward.data]
+listen = "tunnel:50000-50009"
+to     = "%[1]s:50000-50009"
+source = %[2]q
+`, lab.BackendV4, row.source))
+			defer stop(t, front)
+			text, err := out(t, w.Client6, "curl", "-sS", "--noproxy", "*", "-m", "25", "ftp://"+to+"/pub/secret")
+			if err != nil || text != "for my eyes only\n" {
+				t.Errorf("%q, %v", text, err)
+			}
+			v := w.visit(t, lab.Client6, 21)
+			v.ask("USER anonymous")
+			v.ask("PASS x@")
+			port := mustPort(t, v.ask("EPSV"))
+			thief := w.dial(t, lab.Denied6.String(), to, port)
+			fmt.Fprint(v.conn, "RETR pub/secret\r\n")
+			got, _ := io.ReadAll(thief)
+			if stolen := string(got) == "for my eyes only\n"; stolen != row.stolen {
+				t.Errorf("the neighbour got %q", got)
+			}
+			thief.Close()
+			v.conn.Close() // a stop waits for clients
+		})
+	}
+}
+
 // What vsftpd says to commands about data, clients of both families hear with
 // addresses and ports of theirs; it says nothing to an empty line.
 func TestFTPOddDialogues(t *testing.T) {
@@ -290,9 +340,11 @@ func TestFTPUrgentAbort(t *testing.T) {
 // mustPort reads the port of a reply to EPSV.
 func mustPort(t *testing.T, reply string) int {
 	t.Helper()
-	port, err := strconv.Atoi(strings.Trim(reply[strings.Index(reply, "(")+1:strings.Index(reply, ")")], "|"))
+	_, rest, _ := strings.Cut(reply, "(|||")
+	number, _, _ := strings.Cut(rest, "|)")
+	port, err := strconv.Atoi(number)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("no port in %q: %v", reply, err)
 	}
 	return port
 }
