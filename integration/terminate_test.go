@@ -156,6 +156,7 @@ func TestXclient(t *testing.T) {
 				t.Fatalf("greeting %q", v.greeting)
 			}
 			for _, row := range []struct{ line, want string }{
+				{"XCLIENT ADDR=10.0.0.1", "550 "},     // he is not believed what we are
 				{"MAIL FROM:<a@example.org>", "250 "}, // HELO is not wanted here: ours is forgotten
 				{"RCPT TO:<victim@elsewhere.example>", "554 5.7.1"},
 				{"RCPT TO:<joe@example.test>", "250 "},
