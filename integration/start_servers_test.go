@@ -8,8 +8,10 @@ import (
 	"genkan/integration/servers"
 )
 
-// The seven servers stand side by side in one backend, each ready in 150 ms; a
-// busy machine is given ten times that.
+// The seven servers stand side by side in one backend, each ready in 150 ms on an
+// idle machine, which the log tells. Ten times that is a failure, or as long as a
+// hundred programs take here that do nothing, where that is longer: the machine
+// has other work.
 func TestServersAreReadySoon(t *testing.T) {
 	w := mustQuietWorld(t)
 	for _, row := range []struct {
@@ -24,12 +26,27 @@ func TestServersAreReadySoon(t *testing.T) {
 		{"Sendmail", func() { servers.StartSendmail(t, w.Lab, lab.Backend2, "") }},
 		{"vsftpd", func() { servers.StartVsftpd(t, w.Lab) }},
 	} {
+		trifle := timeOfNothing(t, w)
 		began := time.Now()
 		row.start()
 		took := time.Since(began).Round(time.Millisecond)
-		t.Logf("%s: ready in %v", row.name, took)
-		if took > 1500*time.Millisecond {
+		trifle = max(trifle, timeOfNothing(t, w))
+		t.Logf("%s: ready in %v; a program that does nothing takes %v", row.name, took, trifle)
+		if took > max(1500*time.Millisecond, 100*trifle) {
 			t.Errorf("%s: ready in %v", row.name, took)
 		}
 	}
+}
+
+// timeOfNothing is how long a program that does nothing takes in the backend now.
+func timeOfNothing(t *testing.T, w *world) time.Duration {
+	t.Helper()
+	const times = 5
+	began := time.Now()
+	for range times {
+		if text, err := out(t, w.Backend, "/bin/true"); err != nil {
+			t.Fatalf("%v\n%s", err, text)
+		}
+	}
+	return time.Since(began) / times
 }
