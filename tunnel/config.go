@@ -167,9 +167,8 @@ func (c Config) Validate() error {
 	if c.TTL < 1 || c.TTL > 255 {
 		bad("ttl %d: outside 1 to 255", c.TTL)
 	}
-	if len(c.Interface) > maxIf || strings.ContainsAny(c.Interface, badIf) || strings.ContainsFunc(c.Interface, unicode.IsControl) ||
-		c.Interface == "." || c.Interface == ".." || c.Interface == "all" || c.Interface == "default" { // the last two are all interfaces to sysctl
-		bad("interface %q: not a name Linux accepts; at most 15 characters, without space, slash, colon or percent", c.Interface)
+	if err := CheckInterface(c.Interface); err != nil {
+		bad("%w", err)
 	}
 	if c.Local.IsValid() && !unicast4(c.Local) {
 		bad("local %q: not a unicast IPv4 address", c.Local)
@@ -184,6 +183,16 @@ func (c Config) Validate() error {
 	}
 	errs = append(errs, c.validateKind()...)
 	return errors.Join(errs...)
+}
+
+// CheckInterface says what is wrong with the name of an interface; nil is
+// nothing.
+func CheckInterface(name string) error {
+	if name == "" || len(name) > maxIf || strings.ContainsAny(name, badIf) || strings.ContainsFunc(name, unicode.IsControl) ||
+		name == "." || name == ".." || name == "all" || name == "default" { // the last two are all interfaces to sysctl
+		return fmt.Errorf("interface %q: not a name Linux accepts; at most 15 characters, without space, slash, colon or percent", name)
+	}
+	return nil
 }
 
 // validateKind reports what the kind of tunnel asks for.

@@ -5,10 +5,12 @@ import (
 	"io"
 	"net/netip"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
 	"genkan/acl"
+	"genkan/tunnel"
 	"genkan/tunnel/sixrd"
 )
 
@@ -48,7 +50,7 @@ systemd-networkd, for those who want only that. It touches nothing.`,
 			if asJSON {
 				return writeJSON(io.out, sheet)
 			}
-			printSheet(io.out, sheet)
+			printSheet(io.out, sheet, len(relays) > 0)
 			return nil
 		},
 	}
@@ -61,6 +63,9 @@ systemd-networkd, for those who want only that. It touches nothing.`,
 	flags.BoolVar(&asJSON, "json", false, "one JSON object")
 	return cmd
 }
+
+// ownerRunes are those that a name in a zone file has without escapes.
+const ownerRunes = "abcdefghijklmnopqrstuvwxyz0123456789-_.*@"
 
 func describe(r sixrd.Request, prefix, ipv4 string, mask int, relays []string) (sixrd.Sheet, error) {
 	p, err := acl.ParsePrefix(prefix)
@@ -81,8 +86,14 @@ func describe(r sixrd.Request, prefix, ipv4 string, mask int, relays []string) (
 		}
 		r.Domain.Relays = append(r.Domain.Relays, relay)
 	}
-	if err := r.Domain.Validate(); err != nil {
+	if r.Interface == "" {
+		r.Interface = tunnel.DefaultInterface
+	}
+	if err := tunnel.CheckInterface(r.Interface); err != nil {
 		return sixrd.Sheet{}, err
+	}
+	if strings.ContainsFunc(r.Host, func(c rune) bool { return !strings.ContainsRune(ownerRunes, unicode.ToLower(c)) }) {
+		return sixrd.Sheet{}, fmt.Errorf("--host %q: not a name; write one like \"www\" or \"www.example.jp.\"", r.Host)
 	}
 	return sixrd.Describe(r)
 }
@@ -99,9 +110,12 @@ func parse4(what, text string) (netip.Addr, error) {
 	return a.Netip(), nil
 }
 
-func printSheet(out io.Writer, s sixrd.Sheet) {
+func printSheet(out io.Writer, s sixrd.Sheet, relay bool) {
 	fmt.Fprintf(out, "address    %s\ndelegated  %s\nAAAA       %s\nPTR        %s\n", s.Address, s.Delegated, s.AAAA, s.Arpa)
 	fmt.Fprintf(out, "zones      %s\n", strings.Join(s.Zones, " "))
+	if !relay {
+		fmt.Fprintln(out, "relay      none: what follows reaches the own 6rd domain only; write --relay IPV4 for a default route")
+	}
 	fmt.Fprintf(out, "\n# ip commands\n%s", s.Commands)
 	fmt.Fprintf(out, "\n# /etc/network/interfaces\n%s", s.Interfaces)
 	fmt.Fprintf(out, "\n# systemd-networkd, .netdev\n%s", s.Netdev)

@@ -55,10 +55,15 @@ func validRelay(r netip.Addr) error {
 	switch {
 	case !r.Is4():
 		return fmt.Errorf("sixrd: relay %q is not an IPv4 address; write the border relay's IPv4 address", r)
-	case r.IsUnspecified() || r.IsLoopback() || r.As4()[0] == 0 || r.As4()[0] >= 224:
+	case !unicast(r):
 		return fmt.Errorf("sixrd: relay %q is not a unicast address; write the border relay's IPv4 address", r)
 	}
 	return nil
+}
+
+// unicast reports whether a host can have the IPv4 address (RFC 1122 §3.2.1.3).
+func unicast(a netip.Addr) bool {
+	return a.As4()[0] != 0 && !a.IsLoopback() && a.As4()[0] < 224
 }
 
 // Delegated returns the upper 64 bits of the delegated prefix of v4. The

@@ -3,6 +3,7 @@ package sixrd
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -36,6 +37,9 @@ type Sheet struct {
 // Describe computes the sheet of one customer edge. Without a relay in the
 // domain the texts have no default route.
 func Describe(r Request) (Sheet, error) {
+	if err := r.validate(); err != nil {
+		return Sheet{}, err
+	}
 	addr, err := r.Domain.Address(r.IPv4)
 	if err != nil {
 		return Sheet{}, err
@@ -51,7 +55,7 @@ func Describe(r Request) (Sheet, error) {
 		r.Host = "@"
 	}
 	if r.MTU == 0 {
-		r.MTU = 1280
+		r.MTU = minMTU
 	}
 	if r.TTL == 0 {
 		r.TTL = 64
@@ -70,6 +74,24 @@ func Describe(r Request) (Sheet, error) {
 		Network:    r.network(onLink),
 	}, nil
 }
+
+// validate refuses what no kernel would take, or take to no use.
+func (r Request) validate() error {
+	switch {
+	case r.IPv4.Is4() && !unicast(r.IPv4):
+		return fmt.Errorf("sixrd: IPv4 address %q is no host's; write the customer edge's own", r.IPv4)
+	case slices.Contains(r.Domain.Relays, r.IPv4):
+		return fmt.Errorf("sixrd: relay %q is the customer edge's own address; write the provider's border relay", r.IPv4)
+	case r.MTU != 0 && (r.MTU < minMTU || r.MTU > maxMTU):
+		return fmt.Errorf("sixrd: mtu %d; write %d to %d", r.MTU, minMTU, maxMTU)
+	}
+	return nil
+}
+
+const (
+	minMTU = 1280       // RFC 8200 §5
+	maxMTU = 65535 - 20 // an IPv4 packet less its header
+)
 
 // setUp is how iproute2 makes the interface.
 func (r Request) setUp() []string {

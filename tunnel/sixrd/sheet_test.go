@@ -91,8 +91,27 @@ ip -6 address add 2001:db8:6464:100::1/32 dev six
 	if s.AAAA != "@ IN AAAA 2001:db8:6464:100::1" {
 		t.Errorf("AAAA = %q", s.AAAA)
 	}
-	_, err = Describe(Request{Domain: Domain{Prefix: prefix("2001:db8::1/32")}, IPv4: addr("10.0.0.1")})
-	checkError(t, err, `sixrd: 6rd prefix "2001:db8::1/32": host bits set; write "2001:db8::/32"`)
+}
+
+func TestDescribeRefuses(t *testing.T) {
+	for _, row := range []struct {
+		edit func(*Request)
+		want string
+	}{
+		{func(r *Request) { r.Domain.Prefix = prefix("2001:db8::1/32") }, `sixrd: 6rd prefix "2001:db8::1/32": host bits set; write "2001:db8::/32"`},
+		{func(r *Request) { r.IPv4 = addr("127.0.0.1") }, `sixrd: IPv4 address "127.0.0.1" is no host's; write the customer edge's own`},
+		{func(r *Request) { r.IPv4 = addr("0.0.0.0") }, `sixrd: IPv4 address "0.0.0.0" is no host's; write the customer edge's own`},
+		{func(r *Request) { r.IPv4 = addr("255.255.255.255") }, `sixrd: IPv4 address "255.255.255.255" is no host's; write the customer edge's own`},
+		{func(r *Request) { r.IPv4 = addr("::1") }, `sixrd: "::1" is not an IPv4 address; give the customer edge's IPv4 address`},
+		{func(r *Request) { r.IPv4 = r.Domain.Relays[0] }, `sixrd: relay "10.0.0.9" is the customer edge's own address; write the provider's border relay`},
+		{func(r *Request) { r.MTU = 1279 }, `sixrd: mtu 1279; write 1280 to 65515`},
+		{func(r *Request) { r.MTU = 65516 }, `sixrd: mtu 65516; write 1280 to 65515`},
+	} {
+		r := Request{Domain: Domain{Prefix: prefix("2001:db8::/32"), Relays: []netip.Addr{addr("10.0.0.9")}}, IPv4: addr("10.0.0.1")}
+		row.edit(&r)
+		_, err := Describe(r)
+		checkError(t, err, row.want)
+	}
 }
 
 func TestZones(t *testing.T) {
