@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -37,6 +39,35 @@ func (i *initrd) file(name string, content []byte) {
 	i.entry(name, 0o100755, len(content))
 	i.buf.Write(content)
 	i.pad()
+}
+
+// program adds a program of this machine, and the libraries that ldd names.
+func (i *initrd) program(name, path string) error {
+	libraries, err := exec.Command("ldd", path).Output()
+	if err != nil {
+		return fmt.Errorf("libraries of %s: %w", path, err)
+	}
+	files := map[string]string{name: path}
+	for _, word := range strings.Fields(string(libraries)) {
+		if strings.HasPrefix(word, "/") {
+			files[word[1:]] = word
+		}
+	}
+	made := map[string]bool{}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		content, err := os.ReadFile(files[name])
+		if err != nil {
+			return err
+		}
+		for at := range name {
+			if dir := name[:at]; name[at] == '/' && !made[dir] {
+				i.dir(dir)
+				made[dir] = true
+			}
+		}
+		i.file(name, content)
+	}
+	return nil
 }
 
 // bytes ends the archive.

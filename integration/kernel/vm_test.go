@@ -129,6 +129,9 @@ func mustInitrd(t *testing.T, dir string, program []byte) []byte {
 		t.Fatal(err)
 	}
 	i.file("testdata/tunnel-packets.tsv", vectors)
+	if err := i.program("bin/ip", require.Program(t, "ip", "iproute2")); err != nil {
+		t.Fatal(err)
+	}
 	for n, content := range m.order {
 		i.file(fmt.Sprintf("mod/%02d-%s.ko", n, m.names[n]), content)
 	}

@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -42,7 +43,7 @@ func prepare() error {
 			return fmt.Errorf("load %s: %w", name, err)
 		}
 	}
-	return os.Setenv("GENKAN_REQUIRE", "all")
+	return errors.Join(os.Setenv("GENKAN_REQUIRE", "all"), os.Setenv("PATH", "/bin"))
 }
 
 func load(name string) error {
