@@ -3,6 +3,7 @@ package acl
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 )
 
 // An Embedding is an IPv4 address inside an IPv6 address. An IPv4-mapped
@@ -67,6 +68,15 @@ func (env Env) Embeddings(a Addr) []Embedding {
 		out = append(out, Embedding{in.by, addr4(in.v4)})
 	}
 	return out
+}
+
+// Denies reports whether a deny rule of r alone would take a: r has a, or the
+// IPv4 address inside it where deny rules look there.
+func (env Env) Denies(r Range, a Addr) bool {
+	if r.Contains(a) || env.Embedded == EmbeddedOff || r == all4 {
+		return r.Contains(a)
+	}
+	return slices.ContainsFunc(env.Embeddings(a), func(e Embedding) bool { return r.Contains(e.IPv4) })
 }
 
 // embeddings is what of fills without allocating. One address can be of the

@@ -96,6 +96,6 @@ func AllowAll() *Policy { return &Policy{allowAll: true, counts: newTallies(1)} 
 // conns gate has something to give back.
 func (p *Policy) Check(c Client) Verdict { return p.decide(c, question{count: true}) }
 
-// Recheck decides for a client that is already inside: gates are skipped. It
-// tells which living connections a new rule or ban cuts.
+// Recheck decides for a client of whom it is not known how the gates stand, as
+// of a log: they are skipped, and nothing is counted.
 func (p *Policy) Recheck(c Client) Verdict { return p.decide(c, question{skip: true}) }

@@ -303,6 +303,24 @@ deny: : no rule matches, and the default is deny`},
 	}
 }
 
+// Whom a ban cuts is whom its list would deny.
+func TestDenies(t *testing.T) {
+	env := tunnelEnv()
+	clients := []string{"192.0.2.7", "192.0.3.7", "2001:db8::1", "2002:c000:207::1", "64:ff9b::c000:207", "2001:e41:c000:207::1", "2001:db8:64::192.0.2.7", "::192.0.2.7", ""}
+	for _, text := range []string{"192.0.2.0/24", "192.0.2.7-192.0.2.9", "0.0.0.0/0", "::/0", "2001:db8::/32", "2002::/16", "0.0.0.0/1", "128.0.0.0/1"} {
+		for _, env.Embedded = range []Embedded{EmbeddedDeny, EmbeddedOff} {
+			r := must(ParseEntry(text))
+			p := mustCompile(t, env, "deny "+text, "allow all")
+			for _, client := range clients {
+				c := spellings(client)[0]
+				if got, want := env.Denies(r, c.Addr), p.Check(c).Pos.Line == 1; got != want {
+					t.Errorf("a ban of %s takes %s: %v, want %v (embedded %d)", text, client, got, want, env.Embedded)
+				}
+			}
+		}
+	}
+}
+
 // The policy against one that walks the rules word by word.
 func TestPolicyAgainstSlowOne(t *testing.T) {
 	r := rand.New(rand.NewPCG(8, 9))

@@ -47,7 +47,7 @@ access = ["deny banned", "conns 1", "allow all"]
 // Gates, shadow mode and bans, from the wire to the server and in the metrics.
 func TestGatesAndBans(t *testing.T) {
 	w := mustWorld(t)
-	w.mustAliases(t, "2001:db8:6::11", "2001:db8:6:1::10")
+	w.mustAliases(t, "2001:db8:6::11", "2001:db8:6:1::10", inside4)
 	servers.StartApache(t, w.Lab, "Require all granted")
 	startEcho(t, w, lab.BackendV4.String()+":7000")
 	p := w.front(t, gatesConfig)
@@ -192,6 +192,9 @@ func checkGateMetrics(t *testing.T, w *world) {
 	}
 }
 
+// inside4 has lab.Client4 inside, by 6to4.
+const inside4 = "2002:c000:20a::1"
+
 // checkBans: a ban holds at once, cuts what is open, outlives a restart, and ends at its time.
 func checkBans(t *testing.T, w *world, p *lab.Daemon) {
 	const all6 = "2001:db8:6::/48"
@@ -216,8 +219,13 @@ func checkBans(t *testing.T, w *world, p *lab.Daemon) {
 		}
 	}
 	checkBanned("at once")
-	if said := w.ask(t, "list", "add", "banned", lab.Client4.String(), "--for", "10s"); !strings.Contains(said, " until ") {
+	inside := w.dial(t, inside4, front6, 7000)
+	mustEcho(t, inside)
+	if said := w.ask(t, "list", "add", "banned", lab.Client4.String(), "--for", "10s", "--cut"); !strings.Contains(said, " until ") {
 		t.Fatalf("list add --for: %q", said)
+	}
+	if _, err := inside.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the connection of a client with the banned address inside: %v, want a reset", err)
 	}
 	if err := p.Stop(patience); err != nil {
 		t.Fatalf("exit after SIGTERM: %v\n%s", err, p.Output())

@@ -95,7 +95,7 @@ func listAddCommand(io streams, socket *string) *cobra.Command {
 		Args: arguments(2, 2, "NAME ENTRY"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c.Entry = args[1]
-			if holds != 0 {
+			if cmd.Flags().Changed("for") {
 				c.For = holds.String()
 			}
 			changed, err := askChange[listChanged](cmd.Context(), *socket, http.MethodPost, entriesOf(args[0]), c)

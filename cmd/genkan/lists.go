@@ -222,7 +222,8 @@ func (l *lists) add(name string, c listChange) (listChanged, error) {
 	}
 	changed := listChanged{addedEntry: entryState(e)}
 	if c.Cut {
-		changed.Cut = l.front.proxy.Cut(e.Range.Contains)
+		env := l.current().Env
+		changed.Cut = l.front.proxy.Cut(func(a acl.Addr) bool { return env.Denies(e.Range, a) })
 	}
 	l.front.log.Info("list entry added", "list", name, "entry", changed.Entry, "for", holds, "cut", changed.Cut)
 	return changed, nil
