@@ -3,6 +3,7 @@ package http2
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -43,7 +44,8 @@ type Conn struct {
 	maxID  uint32 // the last stream that was opened
 	began  bool   // the client has sent its settings
 	inHead bool   // a header block is under way
-	bell   bell   // what it waits at, but for bytes
+	blind  blindness
+	bell   bell // what it waits at, but for bytes
 
 	out      outbox
 	writes   *h2.Framer     // to out, with out.mu held
@@ -91,7 +93,7 @@ func (c *Conn) readFrom(conn io.Reader, read []byte) {
 		conn = io.MultiReader(bytes.NewReader(read), conn)
 	}
 	c.br = bufio.NewReaderSize(conn, 2*maxFrame)
-	c.reads = h2.NewFramer(nil, c.br)
+	c.reads = h2.NewFramer(nil, &pieces{r: c.br, max: int(c.s.config.MaxHead)/maxFrame + morePieces})
 	c.reads.SetMaxReadFrameSize(maxFrame)
 	c.reads.MaxHeaderListSize = c.s.config.MaxHead
 	c.reads.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
@@ -247,6 +249,7 @@ func (c *Conn) idle() error {
 		c.loop.Post(c.startSoon)
 	}
 	c.mu.Unlock()
+	c.watchBlind()
 	switch {
 	case open > 0:
 		c.guard.Read(0)
@@ -257,10 +260,6 @@ func (c *Conn) idle() error {
 	}
 	return nil
 }
-
-// maxBlind is how many requests are handled whose answers the client has no
-// window for: each of them is a backend's answer that we hold.
-const maxBlind = 16
 
 // start begins to handle the streams that wait for it, each in a fiber, or in
 // a goroutine where it has to be. It is called on the loop, outside of fibers.
@@ -284,7 +283,7 @@ func (c *Conn) next() *stream {
 	defer c.mu.Unlock()
 	var next *stream
 	c.waiting = slices.DeleteFunc(c.waiting, func(st *stream) bool {
-		if next == nil && !st.dropped && (c.running < maxBlind || c.sendWin > 0 && st.sendWin > 0) {
+		if next == nil && !st.dropped && (c.running < maxBlind || min(c.sendWin, st.sendWin) >= minWindow) {
 			next = st
 			return true
 		}
@@ -339,7 +338,7 @@ var errDrained = errors.New("draining")
 func (c *Conn) await() error {
 	head, err := c.br.Peek(frameHeader)
 	if err != nil {
-		return err
+		return cmp.Or(c.blind.fault(), err)
 	}
 	length := uint32(head[0])<<16 | uint32(head[1])<<8 | uint32(head[2])
 	kind := h2.FrameType(head[3])

@@ -168,7 +168,7 @@ func (c *Conn) resetByClient(id uint32, code h2.ErrCode) error {
 // data takes content (§6.1).
 func (c *Conn) data(f *h2.DataFrame) error {
 	id, size := f.StreamID, int64(f.Length)
-	if size == 0 && !f.StreamEnded() && c.abuse.noteControl(time.Now()) {
+	if len(f.Data()) == 0 && !f.StreamEnded() && c.abuse.noteControl(time.Now()) {
 		c.s.config.Bite.Tell(message.LimitControl)
 		return fault(h2.ErrCodeEnhanceYourCalm, "more than %d empty frames in %v", c.abuse.maxControl, controlWindow)
 	}

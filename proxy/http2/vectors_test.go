@@ -2,6 +2,7 @@ package http2_test
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -175,6 +176,25 @@ func TestGeneratedFloods(t *testing.T) {
 		{"self-dependency", func(fr *h2.Framer, id uint32, block []byte) {
 			fr.WriteHeaders(h2.HeadersFrameParam{StreamID: id, BlockFragment: block, EndHeaders: true, EndStream: true, Priority: h2.PriorityParam{StreamDep: id}})
 		}},
+		{"continuation-of-nothing", func(fr *h2.Framer, id uint32, block []byte) {
+			if id == 1 {
+				fr.WriteHeaders(h2.HeadersFrameParam{StreamID: 1, BlockFragment: block, EndStream: true})
+			}
+			fr.WriteContinuation(1, false, nil)
+		}},
+		{"continuation-of-a-byte", func(fr *h2.Framer, id uint32, block []byte) {
+			if id == 1 { // a name of 60,000 bytes begins
+				begun := append(bytes.Clone(block), 0x00, 0x7f, 0xe1, 0xd3, 0x03)
+				fr.WriteHeaders(h2.HeadersFrameParam{StreamID: 1, BlockFragment: begun, EndStream: true})
+			}
+			fr.WriteContinuation(1, false, []byte("a"))
+		}},
+		{"padding", func(fr *h2.Framer, id uint32, block []byte) {
+			if id == 1 {
+				fr.WriteHeaders(h2.HeadersFrameParam{StreamID: 1, BlockFragment: block, EndHeaders: true})
+			}
+			fr.WriteDataPadded(1, false, nil, []byte{0})
+		}},
 		{"settings", func(fr *h2.Framer, _ uint32, _ []byte) { fr.WriteSettings() }},
 		{"window-update", func(fr *h2.Framer, _ uint32, _ []byte) { fr.WriteWindowUpdate(0, 1) }},
 		{"priority", func(fr *h2.Framer, id uint32, _ []byte) { fr.WritePriority(id, h2.PriorityParam{StreamDep: 0}) }},
@@ -198,32 +218,56 @@ func TestGeneratedFloods(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer c.Close()
-			began := time.Now()
+			began, cpu := time.Now(), cpuTime(t)
 			c.SetWriteDeadline(began.Add(patience))
 			c.Write(flood.Bytes())
 			got := listen(c, patience)
+			took, spent := time.Since(began), cpuTime(t)-cpu
 			requests, _ := rec.Requests()
-			if took := time.Since(began); !got.closed || took > 2*time.Second || len(requests) > 50 {
-				t.Errorf("closed %v after %v, %d requests at the backend; want closed within 2 s, at most 50", got.closed, took, len(requests))
+			if !got.closed || took > 2*time.Second || len(requests) > 50 || spent > 300*time.Millisecond {
+				t.Errorf("closed %v after %v, %d requests, CPU %v; want closed within 2 s, at most 50 and 300 ms", got.closed, took, len(requests), spent)
 			}
 		})
 	}
 }
 
 // TestNoWindow opens as many streams as allowed without a window for any
-// answer: the backend is not asked for them all.
+// answer: the backend is not asked for them all, and a client to whom no window
+// comes is not kept.
 func TestNoWindow(t *testing.T) {
-	rec := webtest.StartRecorder(t)
-	c, err := net.Dial("tcp", startFront(t, rec.Addr, nil).Addr)
+	for _, window := range []uint32{0, 1} {
+		rec := webtest.StartRecorder(t)
+		addr := startFront(t, rec.Addr, nil).Addr
+		patient, in := openBlind(t, addr, window)
+		got := listenBy(in, patient, 200*time.Millisecond)
+		if requests, _ := rec.Requests(); len(requests) > 16 || len(got.statuses) != len(requests) {
+			t.Errorf("%d requests at the backend, %d answers begun; want at most 16 and as many", len(requests), len(got.statuses))
+		}
+		h2.NewFramer(patient, nil).WriteSettings(h2.Setting{ID: h2.SettingInitialWindowSize, Val: 2000})
+		if got = listenBy(in, patient, 2*time.Second); len(got.statuses) < 84 || got.closed {
+			t.Errorf("%d more answers once there is a window, closed %v; want the rest of 100", len(got.statuses), got.closed)
+		}
+		began := time.Now()
+		blind, in := openBlind(t, addr, window)
+		got = listenBy(in, blind, patience)
+		if took := time.Since(began); took > 2*time.Second || fmt.Sprint(got.goaway) != "[ENHANCE_YOUR_CALM]" {
+			t.Errorf("closed after %v with %v; want ENHANCE_YOUR_CALM within 2 s", took, got.goaway)
+		}
+	}
+}
+
+// openBlind is a client with 100 requests and a window for each answer.
+func openBlind(t *testing.T, addr string, window uint32) (net.Conn, *h2.Framer) {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
-	c.SetDeadline(time.Now().Add(patience))
-	io.WriteString(c, h2.ClientPreface)
-	fr := h2.NewFramer(c, nil)
-	fr.WriteSettings(h2.Setting{ID: h2.SettingInitialWindowSize, Val: 0})
-	var head bytes.Buffer
+	t.Cleanup(func() { c.Close() })
+	var out, head bytes.Buffer
+	out.WriteString(h2.ClientPreface)
+	fr := h2.NewFramer(&out, nil)
+	fr.WriteSettings(h2.Setting{ID: h2.SettingInitialWindowSize, Val: window})
 	enc := hpack.NewEncoder(&head)
 	for i := range uint32(100) {
 		head.Reset()
@@ -232,15 +276,10 @@ func TestNoWindow(t *testing.T) {
 		}
 		fr.WriteHeaders(h2.HeadersFrameParam{StreamID: 2*i + 1, BlockFragment: head.Bytes(), EndStream: true, EndHeaders: true})
 	}
-	in := reader(c)
-	got := listenBy(in, c, 500*time.Millisecond)
-	if requests, _ := rec.Requests(); len(requests) > 16 || len(got.statuses) != len(requests) {
-		t.Errorf("%d requests at the backend, %d answers begun; want at most 16 and as many", len(requests), len(got.statuses))
+	if _, err := c.Write(out.Bytes()); err != nil {
+		t.Fatal(err)
 	}
-	fr.WriteSettings(h2.Setting{ID: h2.SettingInitialWindowSize, Val: 1000})
-	if got = listenBy(in, c, time.Second); len(got.statuses) < 84 {
-		t.Errorf("%d more answers once there is a window, want the rest of 100", len(got.statuses))
-	}
+	return c, reader(c)
 }
 
 func cpuTime(t *testing.T) time.Duration {
