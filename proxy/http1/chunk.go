@@ -3,6 +3,7 @@ package http1
 import (
 	"bytes"
 	"io"
+	"strings"
 
 	"genkan/proxy/message"
 )
@@ -141,8 +142,7 @@ func (b *body) readSize() error {
 	return nil
 }
 
-// checkExtension checks what stands behind a chunk-size: nothing, or optional
-// blanks, a semicolon and text without control bytes (RFC 9112 §7.1.1).
+// checkExtension checks what stands behind a chunk-size: nothing or extensions.
 func (b *body) checkExtension(ext []byte) error {
 	if len(ext) == 0 {
 		return nil
@@ -150,11 +150,66 @@ func (b *body) checkExtension(ext []byte) error {
 	if b.chunk.extensions += len(ext); b.chunk.extensions > maxExtensions {
 		return bad("more than %d bytes of chunk extensions", maxExtensions)
 	}
-	t := bytes.TrimLeft(ext, " \t")
-	if len(t) < 2 || t[0] != ';' || !message.IsValue(message.TrimBlank(string(t))) {
+	if !areExtensions(string(ext)) {
 		return bad("chunk-size followed by %q: want CR LF or an extension", clip(string(ext)))
 	}
 	return nil
+}
+
+// areExtensions reports whether s is *( BWS ";" BWS name [ BWS "=" BWS value ] )
+// of RFC 9112 §7.1.1. Nobody uses them; to some servers a quoted string that is
+// open at the end of the line goes on in the next.
+func areExtensions(s string) bool {
+	for s != "" {
+		var name, value int
+		if s = trimFront(s); s == "" || s[0] != ';' {
+			return false
+		}
+		s = trimFront(s[1:])
+		if name = tokenLength(s); name == 0 {
+			return false
+		}
+		s = s[name:]
+		if t := trimFront(s); t != "" && t[0] == '=' {
+			s = trimFront(t[1:])
+			if value = max(tokenLength(s), quotedLength(s)); value == 0 {
+				return false
+			}
+			s = s[value:]
+		}
+	}
+	return true
+}
+
+func trimFront(s string) string { return strings.TrimLeft(s, " \t") }
+
+// tokenLength is the length of the token that s begins with.
+func tokenLength(s string) int {
+	n := 0
+	for n < len(s) && message.IsTokenByte(s[n]) {
+		n++
+	}
+	return n
+}
+
+// quotedLength is the length of the quoted string that s begins with, 0 where
+// there is none (RFC 9110 §5.6.4).
+func quotedLength(s string) int {
+	if s == "" || s[0] != '"' {
+		return 0
+	}
+	for i := 1; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '"':
+			return i + 1
+		case c == '\\':
+			i++
+		}
+		if i < len(s) && (s[i] < 0x20 && s[i] != '\t' || s[i] == 0x7f) {
+			return 0
+		}
+	}
+	return 0
 }
 
 func unhex(c byte) int {
