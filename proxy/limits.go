@@ -22,7 +22,7 @@ type Limits struct {
 	HeaderFields  int   // of a request; 200
 	Streams       int   // requests at once on a connection of HTTP/2 or HTTP/3; 100
 	ControlFrames int   // of HTTP/2 in a second that bring nothing; 1000
-	Aborts        int   // of HTTP/2 requests in 30 s, where they are more than half; 200
+	Aborts        int   // of HTTP/2 and HTTP/3 requests in 30 s, where they are more than half; 200
 	BodyRate      int   // bytes a second that a request's content brings on average; 64
 	ClientConns   int   // HTTP connections at once of one IPv4 address or IPv6 /64, four times as many of a /48; a quarter of MaxConns, at least 256
 	Handshakes    int   // of HTTP/3 in a second before clients have to prove their address; 100

@@ -29,11 +29,11 @@ func (w *webEngine) serveQUIC(d *door) {
 			return w.acceptQUIC(d, client, local, cs)
 		},
 		Enter: func(client netip.AddrPort, cut func()) (func(), bool) { return w.enterQUIC(d, client, cut) },
-		Idle:  t.KeepIdle, Handshake: t.Handshake, Lifetime: t.Lifetime,
+		Idle:  t.KeepIdle, FirstRequest: 2 * t.Header, Handshake: t.Handshake, Lifetime: t.Lifetime,
 		BodyIdle: t.Body, BodyGrace: t.BodyGrace, WriteTimeout: t.Write,
 		MaxHead: l.HeaderBytes, MaxFields: l.HeaderFields, BodyRate: int64(l.BodyRate),
-		MaxStreams: int64(l.Streams), MaxUnproven: l.Handshakes,
-		Relay: w.relay, Bite: w.server.bites.bite,
+		MaxStreams: int64(l.Streams), MaxUnproven: l.Handshakes, MaxAborts: l.Aborts,
+		Relay: w.relay, Bite: w.server.bites.bite, Pressure: w.pressure,
 	})
 	find := doorFinder{w.server, d.endpoint}
 	config := askForCertificates(certs.Config(find), func(hello *tls.ClientHelloInfo) *clientCA { return find.now().clientCA(hello) })

@@ -1,27 +1,26 @@
 package http2
 
-import "time"
+import (
+	"time"
+
+	"genkan/proxy/message"
+)
 
 // What a client may do without getting anywhere. Honest clients come nowhere
 // near: browsers send a few dozen control frames a second and cancel a
 // handful of requests.
-const (
-	controlWindow = time.Second      // of MaxControl
-	abortWindow   = 30 * time.Second // of MaxAborts
-)
+const controlWindow = time.Second // of MaxControl
 
 // An abuse counts what costs us and brings the client nothing: control
 // frames that answer no data of ours (CVE-2019-9512, -9515, -9518), and
-// streams that the client resets, or makes us reset (CVE-2023-44487,
-// CVE-2025-8671). It belongs to the goroutine that reads frames.
+// streams that the client resets, or makes us reset. It belongs to the
+// goroutine that reads frames.
 type abuse struct {
-	maxControl, maxAborts int
+	maxControl int
+	aborts     message.Aborts
 
 	control      int
 	controlSince time.Time
-	streams      int
-	aborts       int
-	streamsSince time.Time
 }
 
 // noteControl counts a frame that carries neither a request nor content, and
@@ -37,18 +36,3 @@ func (a *abuse) noteControl(now time.Time) bool {
 // excuse takes control frames back that answer n data frames of ours: a
 // client confirms them with updates of two windows.
 func (a *abuse) excuse(n int) { a.control = max(a.control-2*n, 0) }
-
-// noteStream counts a new stream.
-func (a *abuse) noteStream(now time.Time) {
-	if now.Sub(a.streamsSince) > abortWindow {
-		a.streams, a.aborts, a.streamsSince = 0, 0, now
-	}
-	a.streams++
-}
-
-// noteAbort counts a stream that ended for the client's doing before it was
-// answered, and reports whether it was one too many.
-func (a *abuse) noteAbort() bool {
-	a.aborts++
-	return a.aborts > a.maxAborts && a.aborts*2 > a.streams
-}

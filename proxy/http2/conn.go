@@ -74,7 +74,7 @@ type Conn struct {
 func newConn(s *Server, raw *fiber.Conn, from message.Source, h message.Handler) *Conn {
 	c := &Conn{
 		s: s, h: h, from: from, raw: raw, loop: raw.Loop(), guard: s.config.Sweeper.Guard(raw, nil),
-		abuse:    abuse{maxControl: s.config.MaxControl, maxAborts: s.config.MaxAborts},
+		abuse:    abuse{maxControl: s.config.MaxControl, aborts: message.Aborts{Max: s.config.MaxAborts}},
 		patience: s.config.WriteTimeout,
 		streams:  map[uint32]*stream{}, sendWin: 65535, initWin: 65535,
 	}

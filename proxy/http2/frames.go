@@ -140,9 +140,10 @@ func (c *Conn) rst(f *h2.RSTStreamFrame) error {
 }
 
 func (c *Conn) countAbort() error {
-	if c.abuse.noteAbort() {
+	if c.abuse.aborts.GivenUp() {
 		c.s.config.Bite.Tell(message.LimitAborts)
-		return fault(h2.ErrCodeEnhanceYourCalm, "%d of %d streams aborted", c.abuse.aborts, c.abuse.streams)
+		aborted, begun := c.abuse.aborts.Counts()
+		return fault(h2.ErrCodeEnhanceYourCalm, "%d of %d streams aborted", aborted, begun)
 	}
 	return nil
 }
@@ -154,7 +155,7 @@ func (c *Conn) resetByClient(id uint32, code h2.ErrCode) error {
 	c.mu.Unlock()
 	if id > c.maxID && id%2 == 1 {
 		c.maxID = id // refused, and not to be opened again
-		c.abuse.noteStream(time.Now())
+		c.abuse.aborts.Begin(time.Now())
 	}
 	if st != nil {
 		c.drop(st, errReset)

@@ -54,7 +54,7 @@ var (
 func (c *Conn) open(f *h2.MetaHeadersFrame) *stream {
 	c.maxID = f.StreamID
 	now := time.Now()
-	c.abuse.noteStream(now)
+	c.abuse.aborts.Begin(now)
 	st := &stream{c: c, id: f.StreamID, began: now}
 	st.bell.gate.Loop, st.arrived.gate.Loop = c.loop, c.loop
 	return st

@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/quic-go/quic-go"
+	quichttp "github.com/quic-go/quic-go/http3"
 
 	"genkan/proxy/http1"
 	"genkan/proxy/message"
@@ -18,13 +18,16 @@ import (
 
 // serve answers one request.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
-	conn := r.Context().Value(connKey{}).(*quic.Conn)
+	on := r.Context().Value(sessionKey{}).(*session)
+	conn := on.conn
+	ex := &exchange{s: s, w: w, control: http.NewResponseController(w)}
+	on.begin()
+	defer func() { on.end(r.Context().Err() != nil || ex.reset.Load()) }()
 	from, h, ok := s.accept(conn)
 	if !ok {
 		conn.CloseWithError(refused, "")
 		return
 	}
-	ex := &exchange{s: s, w: w, control: http.NewResponseController(w)}
 	ex.req.Source = from
 	status, err := ex.parse(r)
 	switch {
@@ -74,7 +77,8 @@ type exchange struct {
 	answering sync.Mutex // guards w while 100 may come from another goroutine, and answered
 	answered  bool       // the final answer has begun
 
-	over atomic.Bool // the exchange lasted too long
+	over  atomic.Bool // the exchange lasted too long
+	reset atomic.Bool // the client ended its content by a reset
 
 	mu       sync.Mutex // guards what follows
 	complete bool
@@ -207,6 +211,9 @@ func (ex *exchange) read(p []byte) (int, error) {
 	began := time.Now()
 	ex.control.SetReadDeadline(began.Add(patience))
 	n, err := ex.body.Read(p)
+	if err != nil && err != io.EOF {
+		n = 0 // as many bytes as announced may be there, and more behind them
+	}
 	ex.waited += time.Since(began)
 	ex.got += int64(n)
 	if err == io.EOF || ex.req.Length >= 0 && ex.got == ex.req.Length {
@@ -217,6 +224,9 @@ func (ex *exchange) read(p []byte) (int, error) {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		ex.s.config.Bite.Tell(message.LimitBodyRate)
 		err = &http1.RequestError{Status: 408, Msg: "content not complete in time"}
+	}
+	if _, is := errors.AsType[*quichttp.Error](err); is {
+		ex.reset.Store(true)
 	}
 	if n > 0 && err == io.EOF {
 		err = nil

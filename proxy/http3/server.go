@@ -28,6 +28,7 @@ import (
 
 	"genkan/acl"
 	"genkan/proxy/message"
+	"genkan/proxy/pressure"
 )
 
 // Config bounds what a client may do. Zero fields mean the default in their
@@ -46,8 +47,10 @@ type Config struct {
 	MaxFields  int           // field lines; 200
 	MaxLine    int           // bytes of one field, or of the path; 8 KiB
 	MaxStreams int64         // requests at once on one connection; 100
-	Idle       time.Duration // a connection without packets; 60 s
-	Handshake  time.Duration // 10 s
+	Idle       time.Duration // a connection without packets, or without a request; 60 s
+	// FirstRequest bounds the time from the handshake to the first request; 10 s.
+	FirstRequest time.Duration
+	Handshake    time.Duration // 10 s
 	// BodyIdle bounds the wait for the next bytes of a body, 30 s; BodyRate
 	// is what a body must bring on average after BodyGrace; 64 B/s, 10 s.
 	BodyIdle  time.Duration
@@ -63,6 +66,12 @@ type Config struct {
 	Enter func(client netip.AddrPort, cut func()) (leave func(), ok bool)
 	// Bite is told when a limit bites. Nil: nobody is.
 	Bite message.Bite
+	// MaxAborts bounds the requests that a client gives up within 30 s, where
+	// they are more than half of all; 200.
+	MaxAborts int
+	// Pressure says when memory is short: then connections end after 5 s
+	// without a request. Nil: it never is.
+	Pressure *pressure.Gauge
 	// MaxUnproven is how many handshakes a second are answered before the
 	// others have to prove their address by a Retry first; 100.
 	MaxUnproven int
@@ -73,7 +82,7 @@ func (c Config) withDefaults() Config {
 		v *time.Duration
 		d time.Duration
 	}{
-		{&c.Idle, time.Minute}, {&c.Handshake, 10 * time.Second}, {&c.BodyIdle, 30 * time.Second},
+		{&c.Idle, time.Minute}, {&c.FirstRequest, 10 * time.Second}, {&c.Handshake, 10 * time.Second}, {&c.BodyIdle, 30 * time.Second},
 		{&c.BodyGrace, 10 * time.Second}, {&c.WriteTimeout, 30 * time.Second},
 		{&c.Lifetime, 24 * time.Hour},
 	} {
@@ -84,7 +93,7 @@ func (c Config) withDefaults() Config {
 	for _, f := range []struct {
 		v *int
 		d int
-	}{{&c.MaxHead, 64 << 10}, {&c.MaxFields, 200}, {&c.MaxLine, 8 << 10}, {&c.MaxUnproven, 100}} {
+	}{{&c.MaxHead, 64 << 10}, {&c.MaxFields, 200}, {&c.MaxLine, 8 << 10}, {&c.MaxUnproven, 100}, {&c.MaxAborts, 200}} {
 		if *f.v == 0 {
 			*f.v = f.d
 		}
@@ -126,12 +135,12 @@ func (s *Server) newHTTP() *quichttp.Server {
 		MaxHeaderBytes: s.config.MaxHead,
 		IdleTimeout:    s.config.Idle,
 		ConnContext: func(ctx context.Context, c *quic.Conn) context.Context {
-			return context.WithValue(ctx, connKey{}, c)
+			return context.WithValue(ctx, sessionKey{}, newSession(c, &s.config))
 		},
 	}
 }
 
-type connKey struct{} // of the context: the *quic.Conn of a request
+type sessionKey struct{} // of the context: the *session of a request
 
 // Serve answers the clients of one socket until it is closed. It returns
 // when no connection is left; the error is nil after a close.

@@ -12,7 +12,7 @@ func limitFields() []field[Limits] {
 		{"header_fields", `200`, "fields of a request", func(d *decoder, l *Limits, v *value) { l.HeaderFields = d.number(v, 10, 10_000) }},
 		{"streams", `100`, "requests at once on one connection of HTTP/2 or HTTP/3", func(d *decoder, l *Limits, v *value) { l.Streams = d.number(v, 1, 10_000) }},
 		{"control_frames", `1000`, "frames a second of an HTTP/2 connection that bring nothing", func(d *decoder, l *Limits, v *value) { l.ControlFrames = d.number(v, 10, 1<<20) }},
-		{"aborts", `200`, "requests of an HTTP/2 connection that are given up within 30 s, where they are more than half", func(d *decoder, l *Limits, v *value) { l.Aborts = d.number(v, 10, 1<<20) }},
+		{"aborts", `200`, "requests of an HTTP/2 or HTTP/3 connection that are given up within 30 s, where they are more than half", func(d *decoder, l *Limits, v *value) { l.Aborts = d.number(v, 10, 1<<20) }},
 		{"body_rate", `64`, "bytes a second that a request's content brings on average", func(d *decoder, l *Limits, v *value) { l.BodyRate = d.number(v, 1, 1<<30) }},
 		{"client_conns", `1024`, "HTTP connections at once of one IPv4 address or IPv6 /64, four times as many of a /48; a quarter of max_conns, at least 256, without it",
 			func(d *decoder, l *Limits, v *value) { l.ClientConns = d.number(v, 1, 1<<22) }},
