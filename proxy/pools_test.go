@@ -57,7 +57,7 @@ func TestForwardSourcePool(t *testing.T) {
 	}
 	s.log.waitFor(t, `msg="pool mapping"`, "pool=default", "address=127.64.0.1", "client=::/64")
 	s.log.waitFor(t, "msg=connection", "client=::1", "source=127.64.0.1")
-	if m, ok := s.Pool("default").Where(mustAddr(t, "::1")); !ok || m.Addr.String() != six {
+	if m, ok := s.Pool("default").Where(mustAddr(t, "::1"), time.Now()); !ok || m.Addr.String() != six {
 		t.Errorf("Where(::1) = %+v, %v", m, ok)
 	}
 	poll(t, "leases were not released", func() bool { return s.Pool("default").Stats().Open == 0 })

@@ -41,7 +41,7 @@ func (f *front) who(text string, at time.Time) ([]tenant, error) {
 		if p == nil {
 			continue
 		}
-		m, found := p.Where(addr)
+		m, found := p.Where(addr, at)
 		if cfg.Prefix.Contains(addr) {
 			m, found = p.Who(addr.Netip(), at)
 		}
@@ -60,8 +60,8 @@ func whoCommand(io streams) *cobra.Command {
 		Use:   "who ADDRESS [--at TIME]",
 		Short: "Say which IPv6 clients stand behind a pool address, since when",
 		Long: `Who tells which clients (an IPv6 /64) a server sees as this address of a pool, now or at another time; asked for
-a client's own address, it tells which one the server sees. Times are exact to
-the second.`,
+a client's own address, it tells which one the server sees, or saw then. Times are
+exact to the second.`,
 		Args: arguments(1, 1, "ADDRESS"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			at, err := parseTime(when)

@@ -79,6 +79,10 @@ func TestWho(t *testing.T) {
 	who(theFirst, "127.64.0.1", "--at", then)
 	who("127.64.0.1: nobody\n", "127.64.0.1", "--at", before)
 	who("127.0.1.1: nobody\n", "127.0.1.1")
+	who(theFirst, "127.0.1.1", "--at", then)
+	who("127.0.1.1: nobody\n", "127.0.1.1", "--at", before)
+	who("127.0.1.6: nobody\n", "127.0.1.6", "--at", then)
+	who("127.0.1.1: nobody\n", "127.0.1.1")
 	for _, conn := range append(open, sixth) {
 		conn.Close()
 	}

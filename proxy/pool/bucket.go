@@ -226,8 +226,8 @@ func decode(data []byte) (record, error) {
 	}, nil
 }
 
-// past looks up who had addr at a moment before the present mapping.
-func (b *bucket) past(addr netip.Addr, at time.Time) (Mapping, bool) {
+// past looks up the mapping that matches, of a moment before the present ones.
+func (b *bucket) past(at time.Time, matches func(netip.Addr, key) bool) (Mapping, bool) {
 	if b == nil {
 		return Mapping{}, false
 	}
@@ -243,10 +243,14 @@ func (b *bucket) past(addr netip.Addr, at time.Time) (Mapping, bool) {
 		cursor := mine.Cursor()
 		for k, v := cursor.Seek(pastKey(at, netip.AddrFrom4([4]byte{}))); k != nil; k, v = cursor.Next() {
 			r, err := decode(v)
-			if err != nil || len(k) != 12 || !bytes.Equal(k[8:], addr.AsSlice()) {
+			if err != nil || len(k) != 12 {
 				continue
 			}
-			if !at.Before(r.since) {
+			addr := netip.AddrFrom4([4]byte(k[8:]))
+			if !matches(addr, r.key) {
+				continue
+			}
+			if !at.Before(r.since) { // which is in whole seconds
 				found = &Mapping{addr, r.key.prefix(), r.since, r.last, 0}
 			}
 			return nil

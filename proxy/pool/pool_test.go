@@ -114,7 +114,7 @@ func TestExhausted(t *testing.T) {
 
 func holds(p *Pool, client string, want netip.Addr) bool {
 	a, _ := acl.ParseAddr(client)
-	m, ok := p.Where(a)
+	m, ok := p.Where(a, time.Now())
 	return ok && m.Addr == want
 }
 
@@ -195,6 +195,13 @@ func TestRestart(t *testing.T) {
 		before, ok := p.Who(evicted, began)
 		if !ok || before.Client.String() != "2001:db8::/64" && before.Client.String() != "2001:db8:1::/64" {
 			t.Errorf("who had %s before: %+v, %v", evicted, before, ok)
+		}
+		was, ok := p.Where(acl.AddrFrom(before.Client.Addr()), began)
+		if !ok || was != before {
+			t.Errorf("which address had %s before: %+v, %v; want %+v", before.Client, was, ok, before)
+		}
+		if m, ok := p.Where(acl.AddrFrom(before.Client.Addr()), time.Now()); ok {
+			t.Errorf("which address has %s now: %+v, want none", before.Client, m)
 		}
 		if m, ok := p.Who(evicted, began.Add(-time.Hour)); ok {
 			t.Errorf("who had %s long ago: %+v, want nobody", evicted, m)
