@@ -37,7 +37,7 @@ func (l *loop) connect(s *Stream) bool {
 		}
 		fd, err := dialSocket(p)
 		if err == nil {
-			s.ends[1] = end{fd: fd}
+			s.ends[1] = end{fd: fd, flags: mute | nagled}
 			s.dial.begun = time.Now()
 			s.dial.by = l.now + ticks(p.wait())
 			l.wheel.remove(s)
@@ -143,7 +143,6 @@ func dialSocket(p *Plan) (int32, error) {
 	if err != nil {
 		return -1, fmt.Errorf("connect to %s: %w", p.Backend, os.NewSyscallError("socket", err))
 	}
-	setInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	prepare(fd)
 	if p.Source.IsValid() {
 		if err := bindSource(int(fd), p); err != nil {

@@ -458,3 +458,40 @@ func (b *lockedBuffer) String() string {
 	defer b.mu.Unlock()
 	return b.buf.String()
 }
+
+// Nagle's rule may hold back nothing: who writes to a backend more than once
+// does so with TCP_NODELAY.
+func TestNoDelayFromTheSecondWrite(t *testing.T) {
+	ln := mustListen(t, "127.0.0.1:0")
+	fd, err := dialSocket(&Plan{Backend: ln.Addr().(*net.TCPAddr).AddrPort()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeFD(fd)
+	e := end{fd: fd, flags: mute | nagled}
+	for write, want := range []int{0, 1, 1} {
+		e.speaks()
+		if got, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NODELAY); err != nil || got != want {
+			t.Errorf("write %d: TCP_NODELAY is %d, %v; want %d", write+1, got, err, want)
+		}
+	}
+}
+
+// The engine asks for it in time.
+func TestSecondWriteToABackend(t *testing.T) {
+	for _, row := range []struct {
+		writes string
+		nagled bool
+	}{{"a", true}, {"ab", false}} {
+		e := startEngine(t, Config{Loops: 1})
+		r := startStream(t, e, "forward", Options{})
+		for _, b := range row.writes {
+			mustWrite(t, r.client, string(b))
+			mustRead(t, r.backend, string(b))
+		}
+		e.Close() // nobody else looks at the stream any more
+		if got := r.stream.ends[1].is(nagled); got != row.nagled {
+			t.Errorf("after %d writes TCP_NODELAY is still to be set: %v, want %v", len(row.writes), got, row.nagled)
+		}
+	}
+}

@@ -131,6 +131,7 @@ func (l *loop) pull(s *Stream, d int) unix.Errno {
 			src.flags &^= readable // epoll(7), Q9: a short read emptied the socket
 		}
 	}
+	dst.speaks()
 	m, err := send(dst.fd, p[:n])
 	l.sent(s, h, m)
 	if err != 0 && err != unix.EAGAIN {
@@ -179,6 +180,7 @@ func (l *loop) flush(s *Stream, d int) bool {
 	for h.pending() {
 		var n int
 		var err unix.Errno
+		dst.speaks()
 		if len(h.rest) > 0 {
 			if n, err = send(dst.fd, h.rest); n == len(h.rest) {
 				l.giveBack(h)

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A Reason says why a stream ended. The zero Reason is no end at all.
@@ -176,9 +178,23 @@ const (
 	ended                         // its EOF was read
 	shut                          // we sent it our EOF
 	added                         // in the epoll set
+	mute                          // nothing was written to it yet
+	nagled                        // TCP_NODELAY is still to be set
 )
 
 func (e *end) is(f endFlags) bool { return e.flags&f != 0 }
+
+// speaks is called before each write. The first one is never held back by Nagle's
+// rule, nor is the end: TCP_NODELAY is for those who write twice.
+func (e *end) speaks() {
+	switch {
+	case e.is(mute):
+		e.flags &^= mute
+	case e.is(nagled):
+		e.flags &^= nagled
+		setInt(e.fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	}
+}
 
 // A half is one direction of a stream.
 type half struct {
