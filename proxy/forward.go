@@ -1,8 +1,10 @@
 package proxy
 
 import (
+	"context"
 	"encoding/hex"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -22,7 +24,7 @@ type flow struct {
 	id      []byte // unique, announced by proxy-v2; nil: none
 	source  source
 	pooled  *pool.Lease // nil: source is not of a pool
-	stream  *stream
+	stream  stream
 
 	mu      sync.Mutex // guards the fields below; the engine's loop uses them too
 	lease   *lease
@@ -35,7 +37,8 @@ type flow struct {
 // engine. hello is its TLS ClientHello, where that was looked at.
 func (a *arrival) forward(f *forward, hello sni.Hello) {
 	v := a.server.judge(f.gateway, acl.Client{Addr: a.addr(), Tunnel: a.tunnel})
-	fl := &flow{arrival: a, forward: f, verdict: v, group: f.groupOf(a.svc), stream: &stream{client: a.addr(), network: "tcp"}}
+	fl := &flow{arrival: a, forward: f, verdict: v, group: f.groupOf(a.svc)}
+	fl.stream.client, fl.stream.network = a.addr(), "tcp"
 	fl.stream.isFor(&f.gateway)
 	if !v.Allow {
 		fl.turnAway(403, nil)
@@ -55,7 +58,7 @@ func (a *arrival) forward(f *forward, hello sni.Hello) {
 		fl.apart(fl.speak)
 		return
 	}
-	a.server.conns.add(fl.stream)
+	a.server.conns.add(&fl.stream)
 	s := a.pipe(fl.plan())
 	fl.stream.cutWith(s.Cut)
 	fl.stream.movedBy(s)
@@ -76,7 +79,7 @@ func (fl *flow) apart(step func()) {
 		}
 		return
 	}
-	fl.server.conns.add(fl.stream)
+	fl.server.conns.add(&fl.stream)
 	fl.server.entering.Go(step)
 }
 
@@ -116,11 +119,15 @@ func (fl *flow) plan() pipe.Plan {
 	defer fl.mu.Unlock()
 	options := pipe.Options{Head: fl.head, Idle: fl.forward.Idle, Lifetime: fl.forward.Lifetime, Done: fl.done}
 	l, err := fl.group.pick(fl.addr(), fl.tried)
-	if err == nil {
-		if err = fl.state.guard.check("tcp", l.addr); err != nil {
-			l.done()
-			err = fmt.Errorf("backend %s: %w", l.text, err)
+	for err == nil {
+		why := fl.state.guard.check("tcp", l.addr)
+		if why == nil {
+			break
 		}
+		l.done()
+		fl.tried = append(fl.tried, l.member)
+		fl.errs = append(fl.errs, fmt.Errorf("backend %s: %w", l.text, why))
+		l, err = fl.group.pick(fl.addr(), fl.tried)
 	}
 	if err != nil {
 		if len(fl.tried) < len(fl.group.members) {
@@ -136,9 +143,17 @@ func (fl *flow) plan() pipe.Plan {
 		Transparent: fl.source.transparent,
 		Connect:     fl.group.config.dial,
 		Failed:      fl.unreachable,
-		Connected:   fl.forward.count.waited.observe,
+		Connected:   fl.connected,
 		Options:     options,
 	}
+}
+
+// connected takes note that the present backend has taken the connection.
+func (fl *flow) connected(took time.Duration) {
+	fl.forward.count.waited.observe(took)
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	fl.lease.succeeded()
 }
 
 // unreachable takes note that the present backend could not be connected, and
@@ -161,7 +176,7 @@ func (fl *flow) giveUp(err error) {
 // done ends the flow: both sockets are closed.
 func (fl *flow) done(r pipe.Result) {
 	s, count := fl.server, fl.forward.count
-	s.conns.remove(fl.stream)
+	s.conns.remove(&fl.stream)
 	s.gate.leave()
 	fl.verdict.Release()
 	if fl.pooled != nil {
@@ -181,9 +196,15 @@ func (fl *flow) done(r pipe.Result) {
 		s.log.Warn("no backend", "forward", fl.forward.Name, "client", fl.client.Addr(), "cause", joinOnLine(errs), "waited", since(fl.began))
 		return
 	}
-	l.succeeded()
 	l.done()
 	fl.logFlow(200, r, l.text, r.Err)
+	if s.log.Enabled(context.Background(), slog.LevelInfo) {
+		fl.logEnd(l, r)
+	}
+}
+
+// logEnd writes the log's line of a connection that ended.
+func (fl *flow) logEnd(l *lease, r pipe.Result) {
 	attrs := []any{
 		"forward", fl.forward.Name, "client", fl.client.Addr(), "backend", l.text,
 		"up", r.Up, "down", r.Down, "lasted", since(fl.began), "end", r.Reason.String(), "by", r.Side.String(),
@@ -197,5 +218,5 @@ func (fl *flow) done(r pipe.Result) {
 	if r.Err != nil {
 		attrs = append(attrs, "cause", r.Err)
 	}
-	s.log.Info("connection", attrs...)
+	fl.server.log.Info("connection", attrs...)
 }

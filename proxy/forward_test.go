@@ -159,6 +159,51 @@ func TestForwardRetriesAndEjects(t *testing.T) {
 	}
 }
 
+// A backend that is known to work from connections that stay is not ejected for
+// single failures between them.
+func TestForwardConnectedCounts(t *testing.T) {
+	to := startBackend(t, echo)
+	s := start(t, Config{Forwards: []Forward{{
+		Name: "stay", Listen: mustListen(t, "[::1]:0"), To: mustBackend(t, to, unusedAddr(t)), Access: acl.AllowAll(),
+	}}})
+	good := s.Server.state.Load().forwards["stay"].groups[0].members[0]
+	for range 2 * ejectAfter {
+		good.mu.Lock()
+		good.streak++
+		good.mu.Unlock()
+		conn := mustDial(t, s.at(t, "::1"))
+		conn.Write([]byte("x"))
+		if _, err := io.ReadFull(conn, make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	good.mu.Lock()
+	defer good.mu.Unlock()
+	if good.streak != 0 {
+		t.Errorf("with %d connections open %d failures count in a row, want none", 2*ejectAfter, good.streak)
+	}
+}
+
+// A name that leads where nobody may be taken is no reason to refuse the client: there is
+// another one.
+func TestForwardPassesTheForbidden(t *testing.T) {
+	to := startBackendAt(t, "127.0.0.2:0", echo)
+	s := start(t, Config{
+		Backends: []acl.Prefix{mustPrefix(t, "127.0.0.2/32")},
+		Forwards: []Forward{{
+			Name: "two", Listen: mustListen(t, "[::1]:0"), To: mustBackend(t, "localhost:9", to), Access: acl.AllowAll(),
+		}},
+	})
+	s.log.waitFor(t, `msg="backend name resolved"`, "backend=localhost:9")
+	for range 4 {
+		conn := mustDial(t, s.at(t, "::1"))
+		conn.Write([]byte("x"))
+		if _, err := io.ReadFull(conn, make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestForwardHash(t *testing.T) {
 	name := func(text string) func(*net.TCPConn) {
 		return func(conn *net.TCPConn) { conn.Write([]byte(text)) }

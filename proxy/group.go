@@ -153,7 +153,7 @@ func (g *group) pick(client acl.Addr, tried []*member) (*lease, error) {
 			if slices.Contains(tried, m) || m.isWell(now) != wellOnly {
 				continue
 			}
-			l, err := g.leaseOf(m)
+			l, err := g.leaseOf(m, now)
 			if err == nil {
 				return l, nil
 			}
@@ -167,7 +167,7 @@ func (g *group) pick(client acl.Addr, tried []*member) (*lease, error) {
 }
 
 // leaseOf takes m, if it may be had.
-func (g *group) leaseOf(m *member) (*lease, error) {
+func (g *group) leaseOf(m *member, now time.Time) (*lease, error) {
 	addrs := m.addrs.Load()
 	switch {
 	case m.steered.Load().State != BackendActive:
@@ -181,6 +181,7 @@ func (g *group) leaseOf(m *member) (*lease, error) {
 		m.open.Add(-1)
 		return nil, errFull
 	}
+	m.tried(now, g.config.dial)
 	n := m.total.Add(1)
 	ip := (*addrs)[int(n)%len(*addrs)]
 	return &lease{m, netip.AddrPortFrom(ip, m.port)}, nil

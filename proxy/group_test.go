@@ -8,12 +8,14 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
+	"golang.org/x/sys/unix"
 
 	"genkan/acl"
 	"genkan/proxy/proxyproto"
@@ -156,6 +158,60 @@ func TestEjection(t *testing.T) {
 			t.Errorf("after %s: %s", ejectFor, got)
 		}
 	})
+}
+
+// After its time out one client tries a backend; the others go there once it
+// has answered, and not while they might wait with the one.
+func TestEjectedIsTriedByOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, _ := newTestGroup(t, groupConfig{to: mustBackend(t, "10.0.0.1:80", "10.0.0.2:80"), groupTraits: groupTraits{dial: 3 * time.Second}})
+		gone, client := g.members[0], mustAddr(t, "192.0.2.1")
+		for range ejectAfter {
+			g.failed(gone, errors.New("no answer"))
+		}
+		tries := func() (n int) {
+			for range 10 {
+				if l, err := g.pick(client, nil); err != nil {
+					t.Error(err)
+				} else if l.member == gone {
+					n++
+				}
+			}
+			return n
+		}
+		time.Sleep(ejectFor)
+		if n := tries(); n != 1 {
+			t.Errorf("after its time %d of 10 clients tried it, want one", n)
+		}
+		time.Sleep(3 * time.Second)
+		if n := tries(); n != 1 {
+			t.Errorf("after a try whose end nobody told %d of 10 clients tried it, want one", n)
+		}
+		g.failed(gone, errors.New("no answer"))
+		if n := tries(); n != 0 {
+			t.Errorf("after a failed try %d of 10 clients tried it, want none", n)
+		}
+		time.Sleep(ejectFor)
+		if n := tries(); n != 1 {
+			t.Errorf("after its time %d of 10 clients tried it, want one", n)
+		}
+		gone.succeeded()
+		if n := tries(); n != 5 {
+			t.Errorf("after a good try %d of 10 clients came to it, want 5", n)
+		}
+	})
+}
+
+// What this machine lacks is no backend's fault.
+func TestOwnFailuresEjectNobody(t *testing.T) {
+	g, log := newTestGroup(t, groupConfig{to: mustBackend(t, "10.0.0.1:80", "10.0.0.2:80")})
+	for range 2 * ejectAfter {
+		g.failed(g.members[0], fmt.Errorf("connect: %w", os.NewSyscallError("socket", unix.EMFILE)))
+		g.failed(g.members[1], &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", unix.EADDRNOTAVAIL)})
+	}
+	if got := log.String(); got != "" || g.members[0].isEjected(time.Now()) || g.members[1].isEjected(time.Now()) {
+		t.Errorf("a backend was ejected: %s", got)
+	}
 }
 
 func TestChecks(t *testing.T) {

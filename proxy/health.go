@@ -3,9 +3,12 @@ package proxy
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // isWell tells that m may be chosen without hesitation at now.
@@ -36,9 +39,33 @@ func (m *member) succeeded() {
 	m.streak, m.ejected = 0, time.Time{}
 }
 
+// tried is told that a client goes to m at now. Where m was ejected, the others
+// keep what works until it is known how that one fares, or would have to be.
+func (m *member) tried(now time.Time, within time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.streak >= ejectAfter {
+		m.ejected = now.Add(within)
+	}
+}
+
+// isOurs tells that a connection failed of what this machine lacks: descriptors,
+// memory, ports. That says nothing about the backend.
+func isOurs(err error) bool {
+	for _, errno := range [...]unix.Errno{unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM, unix.EADDRNOTAVAIL} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
+}
+
 // failed is told that a client's connection did not come about.
 func (g *group) failed(m *member, err error) {
 	m.failures.Add(1)
+	if isOurs(err) {
+		return
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.streak++

@@ -175,7 +175,7 @@ func (fl *flow) handshake(config *tls.Config) (net.Conn, error) {
 // refuseTLS ends a flow whose client has not come to TLS.
 func (fl *flow) refuseTLS(err error) {
 	fl.server.log.Info("connection refused", "forward", fl.forward.Name, "client", fl.client.Addr(), "cause", err, "waited", since(fl.began))
-	fl.server.conns.remove(fl.stream)
+	fl.server.conns.remove(&fl.stream)
 	fl.turnAway(400, err)
 }
 
