@@ -53,7 +53,7 @@ func linkParams(name string, s site) string {
 	case DatapathUserspace:
 		return "type tun mode tun vnet_hdr"
 	case DatapathEBPF:
-		return "type tun mode tun vnet_hdr" + programs + s.pinDir()
+		return "type tun mode tun vnet_hdr" + pinned(s.pinDir())
 	}
 	if s.cfg.Kind == Kind6in4 {
 		return fmt.Sprintf("type sit local %s remote %s ttl %d mtu %d", s.place.Local, s.cfg.Remote, s.cfg.TTL, s.mtu)

@@ -173,9 +173,19 @@ func (s site) uplink() (netlink.Link, error) {
 const (
 	outerHeader = 20
 
-	// programs stands in a link's Params before the directory of the programs.
-	programs = ", eBPF programs in "
+	// programs stands in a link's Params, and pinnedIn behind it before the
+	// directory where they are pinned.
+	programs = ", eBPF programs"
+	pinnedIn = " in "
 )
+
+// pinned is what Params say of programs in dir, "" for nowhere.
+func pinned(dir string) string {
+	if dir == "" {
+		return programs
+	}
+	return programs + pinnedIn + dir
+}
 
 // pinDir is where the programs are pinned, so that they outlive this process;
 // "" where there is no bpffs, or it is not for us. The network namespace is in its name, since a

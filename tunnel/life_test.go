@@ -114,7 +114,7 @@ func TestFailedUpLeavesNothing(t *testing.T) {
 	})
 	before := ns.Snapshot()
 	err := upError(ns, cfg)
-	if got, want := errText(err), "tunnel: ip -6 route add 2001:e41::/32 dev tun6rd metric 1024: file exists"; got != want {
+	if got, want := errText(err), "tunnel: ip -6 route add 2001:e41::/32 dev tun6rd metric 1024: file exists, and is not ours; see whose it is by ip -6 route show 2001:e41::/32, and remove it, or take down the tunnel that has made it"; got != want {
 		t.Errorf("error\n %s, want\n %s", got, want)
 	}
 	if diff := cmp.Diff(before, ns.Snapshot()); diff != "" {
@@ -381,55 +381,49 @@ func TestChild(t *testing.T) {
 	time.Sleep(time.Minute) // until it is killed
 }
 
-// Without a capability the error names it, and the line that grants it.
-func TestMissingCapability(t *testing.T) {
-	const grant = "; in a systemd unit: AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW"
-	for _, row := range []struct {
-		missing int
-		want    string
-	}{
-		{unix.CAP_NET_ADMIN, `tunnel: create "tun6rd": operation not permitted (needs CAP_NET_ADMIN)` + grant},
-		{unix.CAP_NET_RAW, `tunnel: tunnel sockets for "tun6rd": raw socket: operation not permitted (needs CAP_NET_RAW)` + grant},
-	} {
-		ns, cfg := front(t)
-		var err error
-		ns.Do(func() {
-			err = without(row.missing, func() error { _, err := tunnel.Up(context.Background(), cfg); return err })
-		})
-		if got := errText(err); got != row.want {
-			t.Errorf("error\n %s, want\n %s", got, row.want)
-		}
-	}
-}
-
-// without runs f on this thread without a capability.
-func without(capability int, f func() error) error {
-	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var was, now [2]unix.CapUserData
-	if err := unix.Capget(&hdr, &was[0]); err != nil {
-		return err
-	}
-	now = was
-	now[capability/32].Effective &^= 1 << (capability % 32)
-	if err := unix.Capset(&hdr, &now[0]); err != nil {
-		return err
-	}
-	defer func() { _ = unix.Capset(&hdr, &was[0]) }()
-	return f()
-}
-
+// What an earlier boot has made is gone with it: what is of that kind now is
+// another's, and neither the next tunnel nor "down" touches it.
 func TestStateOfAnotherBoot(t *testing.T) {
 	ns, cfg := front(t)
-	state := `{"version":1,"boot":"another","steps":[{"op":"sysctl","link":"x","key":"net/ipv4/ip_forward","old":"1","value":"0"}]}`
-	if err := os.WriteFile(filepath.Join(cfg.StateDir, "tun6rd.json"), []byte(state), 0o600); err != nil {
-		t.Fatal(err)
+	state := `{"version":1,"boot":"another","index":2,"steps":[{"op":"link","link":"tun6rd","params":"type tun"},
+		{"op":"sysctl","link":"x","key":"net/ipv4/ip_forward","old":"1","value":"0"},
+		{"op":"filter","link":"tun6rd"},{"op":"route","link":"tun6rd","dst":"2001:e41:cb00:7105::/64","metric":2147483647,"reject":true}]}`
+	was := func() {
+		if err := os.WriteFile(filepath.Join(cfg.StateDir, "tun6rd.json"), []byte(state), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	before := ns.Snapshot()
+	was()
 	if err := up(t, ns, cfg).Close(); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(before, ns.Snapshot()); diff != "" {
 		t.Errorf("left (+) or taken (-):\n%s", diff)
+	}
+	ns.Must(func() error {
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name = "tun6rd"
+		if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err != nil {
+			return err
+		}
+		dst, err := netlink.ParseIPNet("2001:e41:cb00:7105::/64")
+		if err != nil {
+			return err
+		}
+		return netlink.RouteAdd(&netlink.Route{Dst: dst, Type: unix.RTN_UNREACHABLE, Priority: 2147483647, Protocol: 61})
+	})
+	before = ns.Snapshot()
+	was()
+	ns.Must(func() error {
+		_, err := tunnel.TakeDown(tunnel.Config{StateDir: cfg.StateDir})
+		return err
+	})
+	if diff := cmp.Diff(before, ns.Snapshot()); diff != "" {
+		t.Errorf("down after a reboot left (+) or took (-):\n%s", diff)
+	}
+	if left, _ := os.ReadDir(cfg.StateDir); len(left) > 0 {
+		t.Errorf("state directory is not empty: %v", left)
 	}
 }
 
@@ -438,30 +432,4 @@ func errText(err error) string {
 		return "no error"
 	}
 	return err.Error()
-}
-
-// A datapath that was asked for by name and cannot work is an error, and auto
-// says why it passed it over.
-func TestKernelWithoutSit(t *testing.T) {
-	ns, cfg := front(t)
-	before := ns.Snapshot()
-	cfg.Datapath = tunnel.DatapathKernel
-	err := upError(ns, cfg)
-	if err == nil {
-		return // this kernel has it: the VM's tests are about that
-	}
-	const why = `this kernel has no sit device (load the module sit, CONFIG_IPV6_SIT): operation not supported`
-	if got, want := errText(err), `tunnel: create "tun6rd": `+why; got != want {
-		t.Errorf("error\n %s, want\n %s", got, want)
-	}
-	if diff := cmp.Diff(before, ns.Snapshot()); diff != "" {
-		t.Errorf("a failed Up left (+) or took (-):\n%s", diff)
-	}
-	cfg.Datapath = tunnel.DatapathAuto
-	tun := up(t, ns, cfg)
-	defer tun.Close()
-	fallback := tun.Status().Fallback
-	if len(fallback) == 0 || fallback[0] != `kernel: create "tun6rd": `+why {
-		t.Errorf("fallback %q", fallback)
-	}
 }

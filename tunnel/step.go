@@ -106,8 +106,10 @@ func (s *step) do() error {
 		var r *netlink.Route
 		if r, err = s.route(); err == nil {
 			err = netlink.RouteAdd(r)
-			if ours, _ := s.isOurs(r); ours && errors.Is(err, unix.EEXIST) {
+			if ours, _ := s.isOurs(r); errors.Is(err, unix.EEXIST) && ours {
 				err = nil
+			} else if errors.Is(err, unix.EEXIST) {
+				err = fmt.Errorf("%w, and is not ours; see whose it is by ip -6 route show %s, and remove it, or take down the tunnel that has made it", err, s.Dst)
 			}
 		}
 	}
@@ -240,7 +242,7 @@ func (s *step) needed() bool {
 
 // removePrograms removes what a former process may have left pinned.
 func (s *step) removePrograms() error {
-	if _, dir, ok := strings.Cut(s.Params, programs); ok && dir != "" {
+	if _, dir, ok := strings.Cut(s.Params, programs+pinnedIn); ok && dir != "" {
 		return bpf.Remove(dir)
 	}
 	return nil

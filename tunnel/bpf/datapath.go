@@ -10,6 +10,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 
 	"genkan/tunnel/ingress"
 )
@@ -313,8 +314,8 @@ func closeAll(progs []*ebpf.Program) {
 // explain adds to an error of the kernel what is missing.
 func explain(doing string, err error) error {
 	switch {
-	case errors.Is(err, os.ErrPermission):
-		return fmt.Errorf("%s: %w (needs CAP_BPF, CAP_NET_ADMIN and CAP_NET_RAW)", doing, err)
+	case errors.Is(err, unix.EPERM): // the library adds a guess at limits that Linux has no more
+		return fmt.Errorf("%s: %w (needs CAP_BPF, CAP_NET_ADMIN and CAP_NET_RAW); in a systemd unit: AmbientCapabilities=CAP_BPF CAP_NET_ADMIN CAP_NET_RAW", doing, unix.EPERM)
 	case errors.Is(err, ebpf.ErrNotSupported):
 		return fmt.Errorf("%s: %w (needs Linux 6.6 with CONFIG_BPF_SYSCALL and CONFIG_NET_XGRESS)", doing, err)
 	}
