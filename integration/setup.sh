@@ -10,7 +10,7 @@ packages='gcc libc6-dev curl iproute2 nftables apache2 openssh-server
 	inetutils-ftp python3 redis-server unbound bind9 bind9-dnsutils dnsmasq-base
 	isc-dhcp-client ufw iptables m4 openssl haproxy caddy postgresql-15 mariadb-server slowhttptest
 	qemu-system-x86 xz-utils debootstrap rpm prometheus chromium libapache2-mod-php8.2
-	systemd util-linux postgresql-client-15 mariadb-client'
+	systemd util-linux postgresql-client-15 mariadb-client wordpress'
 kernels='bookworm trixie uml'
 
 if ! command -v dpkg-query >/dev/null; then

@@ -53,8 +53,8 @@ AcceptPathInfo On
 `
 
 // phpPage is an application that knows only IPv4: it says what it takes the
-// client for. "comment" is how WordPress' wp_new_comment finds the address that
-// it stores, "unsafe" how its get_unsafe_client_ip believes headers.
+// client for. "unsafe" is how applications go wrong that believe headers, as
+// WordPress' get_unsafe_client_ip does.
 const phpPage = `<?php
 $long = ip2long($_SERVER['REMOTE_ADDR']);
 $unsafe = '';
@@ -67,7 +67,6 @@ echo json_encode([
   'long' => $long,
   'back' => $long === false ? '' : long2ip($long),
   'column' => substr($_SERVER['REMOTE_ADDR'], 0, 15),
-  'comment' => preg_replace('/[^0-9a-fA-F:., ]/', '', $_SERVER['REMOTE_ADDR']),
   'unsafe' => $unsafe,
   'xff' => $_SERVER['HTTP_X_FORWARDED_FOR'] ?? '',
   'real' => $_SERVER['HTTP_X_CLIENT_IPV6'] ?? '',
@@ -81,13 +80,19 @@ echo json_encode([
 // X-Forwarded-For, on 8003 its Pseudo-IPv4. more are further files.
 func StartPHP(t testing.TB, l *lab.Lab, more map[string]string) *Server {
 	t.Helper()
-	program := require.Program(t, "apache2", "apache2")
-	require.File(t, "/usr/lib/apache2/modules/libphp8.2.so", "Debian package libapache2-mod-php8.2")
 	dir := folder(t, l, "php", "run", "htdocs")
 	write(t, filepath.Join(dir, "htdocs", "index.php"), phpPage)
 	for name, text := range more {
 		write(t, filepath.Join(dir, "htdocs", name), text)
 	}
+	return runPHP(t, l, dir)
+}
+
+// runPHP starts Apache httpd with PHP for the application in dir/htdocs.
+func runPHP(t testing.TB, l *lab.Lab, dir string) *Server {
+	t.Helper()
+	program := require.Program(t, "apache2", "apache2")
+	require.File(t, "/usr/lib/apache2/modules/libphp8.2.so", "Debian package libapache2-mod-php8.2")
 	write(t, filepath.Join(dir, "httpd.conf"), fmt.Sprintf(phpConfig, dir, lab.BackendV4, lab.InsideV4))
 	s := run(t, l, dir, program, "-DFOREGROUND", "-f", filepath.Join(dir, "httpd.conf"))
 	s.log = filepath.Join(dir, "access.log")
