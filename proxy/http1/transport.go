@@ -49,7 +49,8 @@ type TransportConfig struct {
 	WriteTimeout time.Duration
 	// IdleTimeout is how long an unused connection is kept; 30 s.
 	IdleTimeout time.Duration
-	// MaxIdle bounds the unused connections of one Target; 64. MaxIdleAll
+	// MaxIdle bounds the unused connections of one Target on one loop; 128: more
+	// requests than that at once have some dial anew. MaxIdleAll
 	// those of all; 4096.
 	MaxIdle, MaxIdleAll int
 	// ContinueTimeout is how long a request body waits for the backend's
@@ -74,7 +75,7 @@ func (c TransportConfig) WithDefaults() TransportConfig {
 		}
 	}
 	if c.MaxIdle == 0 {
-		c.MaxIdle = 64
+		c.MaxIdle = 128
 	}
 	if c.MaxIdleAll == 0 {
 		c.MaxIdleAll = 4096
