@@ -11,8 +11,9 @@ const unbounded = 1 << 62
 
 // A bell wakes the one that waits at it: a fiber, or a goroutine.
 type bell struct {
-	gate fiber.Gate
-	ch   chan struct{} // where a goroutine waits, else nil
+	gate  fiber.Gate
+	ch    chan struct{} // where a goroutine waits, else nil
+	stray bool          // a timer may still ring it
 }
 
 // forGoroutine makes it a goroutine's, before anybody waits or rings.
@@ -41,7 +42,11 @@ func (b *bell) wait(d time.Duration) bool {
 	case b.ch == nil:
 		t := time.AfterFunc(d, b.gate.Ring)
 		b.gate.Wait()
-		return t.Stop()
+		if !t.Stop() {
+			b.stray = true
+			return false
+		}
+		return true
 	}
 	t := time.NewTimer(d)
 	defer t.Stop()

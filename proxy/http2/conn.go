@@ -48,10 +48,11 @@ type Conn struct {
 	bell   bell // what it waits at, but for bytes
 
 	out      outbox
-	writes   *h2.Framer     // to out, with out.mu held
-	enc      *hpack.Encoder // the same
-	encBuf   bytes.Buffer   // the same
-	patience time.Duration  // guarded by out.mu: for each piece that is sent
+	writes   *h2.Framer        // to out, with out.mu held
+	enc      *hpack.Encoder    // the same
+	encBuf   bytes.Buffer      // the same
+	names    map[string]string // the same: of fields, in lower case
+	patience time.Duration     // guarded by out.mu: for each piece that is sent
 
 	mu       sync.Mutex // guards what follows
 	streams  map[uint32]*stream
@@ -360,11 +361,12 @@ func (c *Conn) await() error {
 // react does what an error of a frame asks for; it returns those that end
 // the connection.
 func (c *Conn) react(err error) error {
+	if err == nil {
+		return nil
+	}
 	var stream h2.StreamError
 	var conn h2.ConnectionError
 	switch {
-	case err == nil:
-		return nil
 	case errors.As(err, &stream):
 		return c.resetByClient(stream.StreamID, stream.Code)
 	case errors.As(err, &conn):

@@ -111,6 +111,7 @@ func (st *stream) write(f func() error) error {
 		err := st.failed()
 		o.mu.Lock()
 		if err != nil {
+			o.waiting = slices.DeleteFunc(o.waiting, func(b *bell) bool { return b == &st.bell })
 			return err
 		}
 	}

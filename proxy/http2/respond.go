@@ -15,7 +15,14 @@ import (
 
 // handle answers the request, in a fiber or goroutine of its own.
 func (st *stream) handle() {
-	defer st.c.left()
+	c := st.c
+	st.answer()
+	st.recycle()
+	c.left()
+}
+
+// answer has the request answered, and ends the stream.
+func (st *stream) answer() {
 	if st.refuse != 0 {
 		st.finish(st.send(&message.Response{Status: st.refuse, Length: -1}, new(int64)))
 		return
@@ -219,7 +226,27 @@ func (st *stream) inform(status int, h message.Header) {
 // field encodes one field; its name goes out in lower case (RFC 9113 §8.2).
 // c.out.mu is held.
 func (c *Conn) field(name, value string) {
-	c.enc.WriteField(hpack.HeaderField{Name: strings.ToLower(name), Value: value})
+	c.enc.WriteField(hpack.HeaderField{Name: c.lower(name), Value: value})
+}
+
+// maxNames is how many names of fields a connection keeps in lower case.
+const maxNames = 64
+
+// lower gives a name in lower case. c.out.mu is held.
+func (c *Conn) lower(name string) string {
+	if low, ok := c.names[name]; ok {
+		return low
+	}
+	if len(c.names) >= maxNames || len(name) > maxNames {
+		return strings.ToLower(name)
+	}
+	if c.names == nil {
+		c.names = map[string]string{}
+	}
+	name = strings.Clone(name) // it may be a piece of much more
+	low := strings.ToLower(name)
+	c.names[name] = low
+	return low
 }
 
 // writeBlock sends what was encoded. c.out.mu is held.

@@ -55,9 +55,34 @@ func (c *Conn) open(f *h2.MetaHeadersFrame) *stream {
 	c.maxID = f.StreamID
 	now := time.Now()
 	c.abuse.aborts.Begin(now)
-	st := &stream{c: c, id: f.StreamID, began: now}
+	st := streams.Get().(*stream)
+	st.c, st.id, st.began = c, f.StreamID, now
 	st.bell.gate.Loop, st.arrived.gate.Loop = c.loop, c.loop
 	return st
+}
+
+// streams lends the memory of streams. (A sync.Pool is a cache of the runtime's,
+// not state of ours.)
+var streams = sync.Pool{New: func() any { return new(stream) }}
+
+// keptFields is for how many fields a stream keeps room.
+const keptFields = 64
+
+// recycle gives the memory of a stream back where nobody can know it any more:
+// it was answered in a fiber, on the loop that all else of its connection runs
+// on, and no timer is about to ring.
+func (st *stream) recycle() {
+	if st.bell.ch != nil || st.bell.stray || st.arrived.stray {
+		return
+	}
+	header := st.req.Header
+	if cap(header) > keptFields {
+		header = nil
+	}
+	clear(header[:cap(header)])
+	*st = stream{}
+	st.req.Header = header[:0]
+	streams.Put(st)
 }
 
 // begin makes a stream one of the open ones.
