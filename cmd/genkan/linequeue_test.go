@@ -2,9 +2,12 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -43,6 +46,57 @@ func TestLogNeverWaits(t *testing.T) {
 	if !strings.Contains(text.String(), "log lines lost: their reader is too slow") {
 		t.Error("nothing tells of the lost lines")
 	}
+}
+
+// A countingWriter counts the writes that bring text.
+type countingWriter struct {
+	mu     sync.Mutex
+	writes int
+	text   bytes.Buffer
+}
+
+func (w *countingWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.writes++
+	return w.text.Write(p)
+}
+
+// A line is there at once; lines that come closely share few writes; none is
+// lost, and each is whole.
+func TestLogGathersLines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		out := &countingWriter{}
+		flags := logFlags{format: "json", level: "info"}
+		log, closeLog, err := flags.logger(out, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer closeLog()
+		log.Info("first")
+		synctest.Wait()
+		out.mu.Lock()
+		if out.writes != 1 {
+			t.Errorf("after the first line: %d writes, want 1", out.writes)
+		}
+		out.mu.Unlock()
+		const lines = 1000
+		for i := range lines {
+			log.Info("event", "number", i)
+		}
+		time.Sleep(gatherWait)
+		synctest.Wait()
+		out.mu.Lock()
+		defer out.mu.Unlock()
+		if most := 2 + lines*100/gatherBytes; out.writes > most {
+			t.Errorf("%d lines in %d writes, want %d at most", lines, out.writes, most)
+		}
+		for i := range lines {
+			if !strings.Contains(out.text.String(), fmt.Sprintf(`"msg":"event","number":%d}`+"\n", i)) {
+				t.Fatalf("line %d is not there", i)
+			}
+		}
+	})
 }
 
 // Durations are for people, in JSON too.
