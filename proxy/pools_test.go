@@ -150,6 +150,7 @@ func TestPoolErrors(t *testing.T) {
 		{"missing", Config{Forwards: []Forward{{Name: "f", To: to, Source: SourcePool}}}, `forward "f": there is no pool "default"; write [pool.default] with prefix = "100.64.0.0/16"`},
 		{"missing-pseudo", Config{Sites: []Site{{Name: "s", To: to, Announce: []string{"pseudo-ipv4"}, Pool: "x"}}}, `site "s": there is no pool "x"; write [pool.x] with prefix = "100.64.0.0/16"`},
 		{"overlap", Config{Pools: []Pool{one, {Name: "b", Prefix: mustPrefix(t, "10.9.1.0/24")}}}, `pool "b": prefix "10.9.1.0/24" overlaps pool "a" ("10.9.0.0/16")`},
+		{"transparent-name", Config{TransparentBy: TransparentByPort, Forwards: []Forward{{Name: "f", To: mustBackend(t, "app.internal:80"), Source: SourceTransparent}}}, `forward "f": to "app.internal:80": transparent_by = "port" knows a backend by its address; write that, or transparent_by = "socket"`},
 		{"six", Config{Pools: []Pool{{Name: "a", Prefix: mustPrefix(t, "2001:db8::/64")}}}, `pool "a": prefix "2001:db8::/64": write an IPv4 prefix from /8 to /29, such as "100.64.0.0/16"`},
 	} {
 		if _, err := New(row.config); err == nil || err.Error() != row.want {

@@ -127,6 +127,7 @@ func (s *Server) build(cfg Config) (*state, error) {
 	st.addSubjects(&errs)
 	st.addGuard(&errs)
 	st.checkPools(&errs)
+	st.checkTransparent(&errs)
 	st.checkLogs(&errs)
 	st.checkOverlaps(&errs)
 	if err := errs.join(); err != nil {

@@ -69,6 +69,22 @@ func (st *state) transparentRules() []netlink.Rule {
 	return rules
 }
 
+// checkTransparent finds backends whose answers no rule can be made for: by port
+// it is their address that tells them, and a name's may change.
+func (st *state) checkTransparent(errs *faults) {
+	if st.config.TransparentBy != TransparentByPort {
+		return
+	}
+	for _, g := range st.sortedGroups() {
+		for _, to := range g.config.to {
+			if g.config.transparent && to.Name != "" {
+				errs.add(fmt.Sprintf("%s %q", g.config.key, g.config.name), fmt.Errorf(
+					"to %q: transparent_by = \"port\" knows a backend by its address; write that, or transparent_by = \"socket\"", to))
+			}
+		}
+	}
+}
+
 // prepare makes what st needs and is not there yet. After an error keep undoes
 // what was made.
 func (t *transparency) prepare(st *state) error {
