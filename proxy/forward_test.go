@@ -170,6 +170,7 @@ func TestForwardConnectedCounts(t *testing.T) {
 	for range 2 * ejectAfter {
 		good.mu.Lock()
 		good.streak++
+		good.doubt()
 		good.mu.Unlock()
 		conn := mustDial(t, s.at(t, "::1"))
 		conn.Write([]byte("x"))

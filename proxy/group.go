@@ -89,6 +89,8 @@ type member struct {
 
 	steered atomic.Pointer[Steering] // never nil
 
+	doubted atomic.Bool // one of the three first fields below is not zero
+
 	mu      sync.Mutex // guards the fields below
 	streak  int        // failed connects in a row
 	ejected time.Time  // not before this moment again
@@ -146,45 +148,54 @@ func (l *lease) done() { l.open.Add(-1) }
 // ejected only where all are: an answer late is better than none. Its error
 // says of each backend why it was not that one.
 func (g *group) pick(client acl.Addr, tried []*member) (*lease, error) {
-	now := time.Now()
+	l := &lease{}
+	if err := g.pickInto(l, client, tried); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// pickInto is pick into a lease that is there already.
+func (g *group) pickInto(l *lease, client acl.Addr, tried []*member) error {
 	var reasons []error
 	for _, wellOnly := range []bool{true, false} {
 		for _, m := range g.order(client) {
-			if slices.Contains(tried, m) || m.isWell(now) != wellOnly {
+			if slices.Contains(tried, m) || m.isWell() != wellOnly {
 				continue
 			}
-			l, err := g.leaseOf(m, now)
+			err := g.take(l, m)
 			if err == nil {
-				return l, nil
+				return nil
 			}
 			reasons = append(reasons, fmt.Errorf("backend %s: %w", m.text, err))
 		}
 	}
 	if reasons == nil {
-		return nil, errNoBackend
+		return errNoBackend
 	}
-	return nil, joinOnLine(reasons)
+	return joinOnLine(reasons)
 }
 
-// leaseOf takes m, if it may be had.
-func (g *group) leaseOf(m *member, now time.Time) (*lease, error) {
+// take makes l one of m, if that may be had.
+func (g *group) take(l *lease, m *member) error {
 	addrs := m.addrs.Load()
 	switch {
 	case m.steered.Load().State != BackendActive:
-		return nil, errSteered
+		return errSteered
 	case m.isDown():
-		return nil, errDown
+		return errDown
 	case addrs == nil:
-		return nil, errUnknown
+		return errUnknown
 	}
 	if n := m.open.Add(1); g.config.maxConns > 0 && n > int64(g.config.maxConns) {
 		m.open.Add(-1)
-		return nil, errFull
+		return errFull
 	}
-	m.tried(now, g.config.dial)
+	m.tried(g.config.dial)
 	n := m.total.Add(1)
 	ip := (*addrs)[int(n)%len(*addrs)]
-	return &lease{m, netip.AddrPortFrom(ip, m.port)}, nil
+	*l = lease{m, netip.AddrPortFrom(ip, m.port)}
+	return nil
 }
 
 // order gives the members in the order in which they are to be tried.

@@ -11,15 +11,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// isWell tells that m may be chosen without hesitation at now.
-func (m *member) isWell(now time.Time) bool {
+// isWell tells that m may be chosen without hesitation now.
+func (m *member) isWell() bool {
+	if !m.doubted.Load() {
+		return true
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return !m.checked && !now.Before(m.ejected)
+	return !m.checked && !time.Now().Before(m.ejected)
 }
+
+// doubt notes whether anything is known against m, so that requests need not
+// take turns at mu to find out that there is not. m.mu is held.
+func (m *member) doubt() { m.doubted.Store(m.checked || m.streak > 0 || !m.ejected.IsZero()) }
 
 // isDown tells that active checks have found m down.
 func (m *member) isDown() bool {
+	if !m.doubted.Load() {
+		return false
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.checked
@@ -34,18 +44,25 @@ func (m *member) isEjected(now time.Time) bool {
 
 // succeeded is told that a client's connection came about.
 func (m *member) succeeded() {
+	if !m.doubted.Load() {
+		return
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.streak, m.ejected = 0, time.Time{}
+	m.doubt()
 }
 
-// tried is told that a client goes to m at now. Where m was ejected, the others
+// tried is told that a client goes to m now. Where m was ejected, the others
 // keep what works until it is known how that one fares, or would have to be.
-func (m *member) tried(now time.Time, within time.Duration) {
+func (m *member) tried(within time.Duration) {
+	if !m.doubted.Load() {
+		return
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.streak >= ejectAfter {
-		m.ejected = now.Add(within)
+		m.ejected = time.Now().Add(within)
 	}
 }
 
@@ -68,6 +85,7 @@ func (g *group) failed(m *member, err error) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	defer m.doubt()
 	m.streak++
 	if m.streak < ejectAfter {
 		return
@@ -129,6 +147,7 @@ func (g *group) watch(ctx context.Context, m *member, dial dialFunc) {
 func (g *group) note(m *member, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	defer m.doubt()
 	if ok := err == nil; ok != m.lastOK {
 		m.passes, m.lastOK = 0, ok
 	}

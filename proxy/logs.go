@@ -151,7 +151,7 @@ func (c *call) logRequest(r *message.Request, res exchange.Result, cause error) 
 	if c.site != nil {
 		e.Site = c.site.Name
 	}
-	if c.lease != nil {
+	if c.lease.member != nil {
 		e.Backend = c.lease.text
 	}
 	if cause != nil {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"genkan/acl"
@@ -38,7 +39,7 @@ type call struct {
 	source source
 	pooled *pool.Lease // nil: source is not of a pool
 
-	lease   *lease
+	lease   lease // none: no member
 	tried   []*member
 	errs    []error
 	dialled time.Time // the present try
@@ -47,6 +48,30 @@ type call struct {
 	target, referer, agent string            // as they came, for the access log
 	user                   string            // who gave a password
 	proof                  *x509.Certificate // that the site asked for; nil: none
+
+	pages func(*message.Request, int) exchange.Page // c.page, made once
+	again http1.Next                                // c.next, likewise
+}
+
+// calls lends a call to each request, from Decide to Done. (A sync.Pool is a
+// cache of the runtime's, not state of ours.)
+var calls = sync.Pool{New: func() any {
+	c := &call{}
+	c.pages, c.again = c.page, c.next
+	return c
+}}
+
+func (v *visit) call(r *message.Request) *call {
+	c := calls.Get().(*call)
+	c.visit, c.client, c.began = v, r.Source.Client.Addr, time.Now()
+	c.dialled = c.began
+	return c
+}
+
+// done gives c back.
+func (c *call) done() {
+	*c = call{pages: c.pages, again: c.again}
+	calls.Put(c)
 }
 
 // Decide finds the site of a request and its part, judges the client, and says
@@ -56,9 +81,9 @@ func (v *visit) Decide(r *message.Request) exchange.Decision {
 		return d
 	}
 	st := v.server.state.Load() // rules of this moment, not of the connection's
-	c := &call{visit: v, client: r.Source.Client.Addr, began: time.Now()}
+	c := v.call(r)
 	d := c.decide(st, r)
-	d.Note, d.Pages = c, c.page
+	d.Note, d.Pages = c, c.pages
 	if c.part != nil {
 		d.Edits = c.part.response
 	}
@@ -185,9 +210,7 @@ func (c *call) prepare(st *state, r *message.Request) (err error) {
 	for _, e := range c.part.request {
 		e.Apply(&r.Header)
 	}
-	for _, f := range id.Fields(one.Announce, one.PseudoHeader) {
-		r.Header.Add(f.Name, f.Value)
-	}
+	r.Header = id.AppendTo(r.Header, one.Announce, one.PseudoHeader)
 	c.certFields(&r.Header)
 	if prefix := strings.TrimSuffix(c.part.route, "/"); c.part.strip && prefix != "" && slices.Contains(one.Announce, "x-forwarded-for") {
 		r.Header.Add("X-Forwarded-Prefix", prefix)
@@ -210,18 +233,19 @@ func (c *call) send() exchange.Decision {
 	if !ok {
 		return exchange.Decision{Status: 502}
 	}
-	return exchange.Decision{To: to, Next: c.next}
+	return exchange.Decision{To: to, Next: c.again}
 }
 
 // pick takes a backend that was not tried yet.
 func (c *call) pick() (http1.Target, bool) {
-	l, err := c.part.group.pick(c.client, c.tried)
-	if err != nil {
+	if len(c.tried) > 0 || c.user != "" {
+		c.dialled = time.Now() // it was not just when the request came
+	}
+	if err := c.part.group.pickInto(&c.lease, c.client, c.tried); err != nil {
 		c.errs = append(c.errs, err)
 		return http1.Target{}, false
 	}
-	c.lease, c.dialled = l, time.Now()
-	return l.target(c.source), true
+	return c.lease.target(c.source), true
 }
 
 // next gives another backend after one could not be connected to.
@@ -234,7 +258,7 @@ func (c *call) next(_ http1.Target, err error) (http1.Target, bool) {
 	c.tried = append(c.tried, c.lease.member)
 	c.lease.done()
 	c.part.group.failed(c.lease.member, err)
-	c.lease = nil
+	c.lease = lease{}
 	if len(c.tried) == len(c.part.group.members) {
 		return http1.Target{}, false
 	}
@@ -245,14 +269,14 @@ func (c *call) next(_ http1.Target, err error) (http1.Target, bool) {
 func (v *visit) Done(r *message.Request, d exchange.Decision, res exchange.Result) {
 	c, ok := d.Note.(*call)
 	if !ok { // refused before Decide
-		c = &call{visit: v, client: r.Source.Client.Addr, began: time.Now()}
+		c = v.call(r)
 		c.note(r)
 	}
 	c.verdict.Release()
 	if c.site != nil && res.Waited > 0 {
 		c.site.count.waited.observe(res.Waited)
 	}
-	if c.lease != nil {
+	if c.lease.member != nil {
 		c.lease.succeeded()
 		c.lease.done()
 	}
@@ -260,6 +284,7 @@ func (v *visit) Done(r *message.Request, d exchange.Decision, res exchange.Resul
 	if c.pooled != nil {
 		c.pooled.Release()
 	}
+	c.done()
 }
 
 // ended counts and logs a request that went wrong, and gives the cause.
@@ -271,7 +296,7 @@ func (c *call) ended(res exchange.Result) error {
 		c.site.count.failed.Add(1)
 		c.visit.server.deny.note("denied", c.site.kind, c.site.name, c.client, acl.Verdict{Why: c.refused.Error()})
 		return c.refused
-	case len(c.errs) > 0 && c.lease == nil:
+	case len(c.errs) > 0 && c.lease.member == nil:
 		return c.fail("no backend", joinOnLine(c.errs))
 	case res.Fault != 0:
 		return c.fail("no answer", res.Err)

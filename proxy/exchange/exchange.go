@@ -11,6 +11,7 @@ package exchange
 import (
 	"errors"
 	"strings"
+	"sync"
 	"time"
 
 	"genkan/proxy/http1"
@@ -93,9 +94,13 @@ type note struct {
 	waited   time.Duration
 }
 
+// notes lends a note to each request. (A sync.Pool is a cache of the runtime's,
+// not state of ours.)
+var notes = sync.Pool{New: func() any { return &note{} }}
+
 // Handle answers r by the policy's decision.
 func (h *Handler) Handle(r *message.Request) *message.Response {
-	n := &note{}
+	n := notes.Get().(*note)
 	r.Note = n
 	if !h.clean(&r.Header) {
 		n.decision.Status = 400
@@ -156,6 +161,8 @@ func (h *Handler) Done(r *message.Request, resp *message.Response, o message.Out
 		res.Err = o.Err
 	}
 	h.Policy.Done(r, n.decision, res)
+	*n, r.Note = note{}, nil
+	notes.Put(n)
 }
 
 // clean removes fields that a CGI server would take for one of ours, and

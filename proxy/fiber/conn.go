@@ -123,6 +123,10 @@ func (c *Conn) wakeWriter() {
 	}
 }
 
+// Readable reports whether something is there to be read, as far as the loop
+// has been told: a Read may wait all the same.
+func (c *Conn) Readable() bool { return c.readable && !c.lateRead.Load() }
+
 // WaitRead waits until there is something to read.
 func (c *Conn) WaitRead() error {
 	if c.slot < 0 {
@@ -214,6 +218,20 @@ func (c *Conn) Write(p []byte) (int, error) {
 		sent += n
 	}
 	return sent, nil
+}
+
+// WriteNow writes what the socket takes without waiting: less than p where it
+// is full.
+func (c *Conn) WriteNow(p []byte) (int, error) {
+	c.loop.pause()
+	if c.lateWrite.Load() {
+		return 0, os.ErrDeadlineExceeded
+	}
+	n, errno := send(c.fd, p)
+	if errno != 0 && errno != unix.EAGAIN {
+		return n, os.NewSyscallError("write", errno)
+	}
+	return n, nil
 }
 
 func (c *Conn) waitWrite() error {

@@ -41,7 +41,7 @@ func (t *Transport) newConn(conn net.Conn, s *session, key poolKey) *backendConn
 		if c.loops != nil {
 			s.swap.Conn = conn
 		}
-		c.conn, c.raw = s.Conn, nil
+		c.conn, c.raw, c.sealed = s.Conn, nil, true
 	}
 	c.abort = c.strike
 	return c
@@ -79,9 +79,7 @@ func (c *backendConn) exchange(r *message.Request, small []byte) (*message.Respo
 	if !streams {
 		out = append(out, small...)
 	}
-	c.guard.Write(c.t.config.WriteTimeout)
-	_, werr := c.conn.Write(out)
-	c.guard.Write(0)
+	werr := c.wire.send(out, c.t.config.WriteTimeout)
 	giveBack(buf)
 	if streams && werr == nil {
 		c.sender.start(c, r)

@@ -25,8 +25,13 @@ type Conn struct {
 	mu     sync.Mutex // guards guard for Cut and Drain, and what follows
 	wasCut bool
 
-	prefaced bool   // the client speaks HTTP/2
-	done     func() // of Start
+	prefaced bool // the client speaks HTTP/2
+	asked    bool // a request has come
+
+	done func() // of Start
+	wake func() // c.awake, made once
+
+	informs func(status int, h message.Header) // c.inform, made once
 
 	swap *fiber.Swap // where conn is TLS and can move; else nil
 
@@ -46,7 +51,7 @@ var errQuiet = errors.New("connection ended between requests")
 // when it returns. The caller owns the goroutine.
 func (c *Conn) Serve() {
 	c.s.track(c, true)
-	c.serve(true)
+	c.serve()
 	c.end()
 	c.s.track(c, false)
 }
@@ -81,9 +86,9 @@ func (c *Conn) endIdle() {
 }
 
 // serve answers request after request.
-func (c *Conn) serve(first bool) {
-	for ; ; first = false {
-		keep, err := c.next(first)
+func (c *Conn) serve() {
+	for {
+		keep, err := c.next()
 		if err != nil {
 			c.refuse(err)
 			return
@@ -103,25 +108,28 @@ func (c *Conn) end() {
 }
 
 // next waits for a request and reads its head into c.req.
-func (c *Conn) next(first bool) (keep bool, err error) {
+func (c *Conn) next() (keep bool, err error) {
 	c.req.Reset()
 	cfg := &c.s.config
 	if len(c.unread()) == 0 {
-		if err := c.waitFirst(first); err != nil {
+		if err := c.waitFirst(); err != nil {
 			return false, errQuiet
 		}
 	}
-	c.guard.Read(cfg.HeadTimeout)
-	if first && c.unread()[0] == 'P' && cfg.Preface != nil && c.done != nil {
+	within := cfg.HeadTimeout
+	if !c.asked && c.unread()[0] == 'P' && cfg.Preface != nil && c.done != nil {
+		c.guard.Read(within)
+		within = 0
 		if c.prefaced, err = c.tryPreface(); c.prefaced || err != nil {
 			c.guard.Read(0)
 			return false, err
 		}
 	}
+	c.asked = true
 	if c.req.Header == nil {
 		c.req.Header = borrowHeader()
 	}
-	head, err := c.readHead(bounds{cfg.MaxLine, cfg.MaxHead, cfg.MaxFields})
+	head, err := c.readHead(bounds{cfg.MaxLine, cfg.MaxHead, cfg.MaxFields}, within)
 	c.guard.Read(0)
 	if err != nil {
 		return false, err
@@ -131,7 +139,10 @@ func (c *Conn) next(first bool) (keep bool, err error) {
 	}
 	c.startBody()
 	if c.req.Proto == "HTTP/1.1" {
-		c.req.Inform = c.inform
+		if c.informs == nil {
+			c.informs = c.inform
+		}
+		c.req.Inform = c.informs
 	}
 	if c.loops != nil {
 		c.req.Loop = c.loops.Loop()
@@ -141,9 +152,14 @@ func (c *Conn) next(first bool) (keep bool, err error) {
 }
 
 // waitFirst waits for the first byte of a request, without a buffer.
-func (c *Conn) waitFirst(first bool) error {
+func (c *Conn) waitFirst() error {
 	c.wire.release()
-	c.guard.Read(c.idleTime(first))
+	if c.loops != nil && c.loops.Readable() {
+		err := c.fill() // with park's deadline, where it waits nevertheless
+		c.idle.Store(false)
+		return err
+	}
+	c.guard.Read(c.idleTime())
 	c.idle.Store(true)
 	if c.s.draining.Load() {
 		c.guard.Read(drainGrace)
@@ -154,8 +170,8 @@ func (c *Conn) waitFirst(first bool) error {
 }
 
 // idleTime is how long the client may take to begin a request.
-func (c *Conn) idleTime(first bool) time.Duration {
-	if first {
+func (c *Conn) idleTime() time.Duration {
+	if !c.asked {
 		return c.s.config.FirstByte
 	}
 	return c.s.config.IdleTimeout
@@ -201,8 +217,7 @@ func (c *Conn) startBody() {
 // exchange has the request answered and reports whether another may follow.
 func (c *Conn) exchange(keep bool) bool {
 	c.wire.release()
-	c.guard.Watch(c.req.Body == nil)
-	c.guard.Life(c.s.config.Lifetime)
+	c.guard.Begin(c.s.config.Lifetime, c.req.Body == nil)
 	resp := c.h.Handle(&c.req)
 	c.guard.Watch(false)
 	if resp.Upgraded != nil {
@@ -329,9 +344,7 @@ func (c *Conn) refuse(err error) {
 
 // write writes p within its deadline.
 func (c *Conn) write(p []byte) error {
-	c.guard.Write(c.s.config.WriteTimeout)
-	_, err := c.conn.Write(p)
-	c.guard.Write(0)
+	err := c.send(p, c.s.config.WriteTimeout)
 	if err != nil && isTimeout(err) && c.guard.WriteStruck() && !c.guard.ReadStruck() {
 		c.s.config.Bite.Tell(message.LimitWriteTime) // not Cut, which strikes both sides
 	}

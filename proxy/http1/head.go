@@ -3,6 +3,7 @@ package http1
 import (
 	"bytes"
 	"fmt"
+	"time"
 
 	"genkan/proxy/message"
 )
@@ -37,8 +38,9 @@ const maxEmptyLines = 4
 // the wire. Every line ends with CR LF: a lone LF is a line's end to some
 // servers and not to others (RFC 9112 §2.2 allows to refuse it). A few empty
 // lines before the start line are skipped.
-// Errors are a *RequestError or the connection's.
-func (w *wire) readHead(b bounds) (string, error) {
+// Where bytes are missing, all of them have to come within the given time; 0
+// leaves the deadline as it is. Errors are a *RequestError or the connection's.
+func (w *wire) readHead(b bounds, within time.Duration) (string, error) {
 	line, scan, lines := 0, 0, 0 // offsets from w.r, and lines seen
 	skipped := 0
 	for {
@@ -53,6 +55,10 @@ func (w *wire) readHead(b bounds) (string, error) {
 				return "", err
 			}
 			w.grow(b.head + 2)
+			if within > 0 {
+				w.guard.Read(within)
+				within = 0
+			}
 			if err := w.fill(); err != nil {
 				return "", err
 			}

@@ -16,10 +16,10 @@ import (
 // What is not for a loop leaves it, for good: a request whose body is passed
 // on while the answer is awaited, a websocket.
 func (c *Conn) Start(done func()) {
-	c.done = done
+	c.done, c.wake = done, c.awake
 	c.s.track(c, true)
 	loop := c.loops.Loop()
-	if !loop.Post(func() { loop.Go(func() { c.park(true) }) }) {
+	if !loop.Post(func() { loop.Go(c.park) }) {
 		c.finish()
 	}
 }
@@ -32,45 +32,54 @@ func (c *Conn) finish() {
 }
 
 // park waits for the next request without a fiber.
-func (c *Conn) park(first bool) {
+func (c *Conn) park() {
 	c.wire.release()
 	c.req.Reset() // its text is longer than all else
 	giveBackHeader(c.req.Header)
 	c.req.Header = nil
-	c.guard.Read(c.idleTime(first))
+	c.guard.Read(c.idleTime())
 	c.idle.Store(true)
 	if c.s.draining.Load() {
 		c.guard.Read(drainGrace)
 	}
 	if c.swap != nil {
-		c.parkTLS(first)
+		c.parkTLS()
 		return
 	}
-	c.loops.OnReadable(func() { c.serveOnLoop(first) })
+	c.loops.OnReadable(c.wake)
+}
+
+// awake goes on where something has come, in a fiber.
+func (c *Conn) awake() {
+	if c.swap != nil && len(c.unread()) == 0 {
+		c.parkTLS()
+	} else {
+		c.serveOnLoop()
+	}
 }
 
 // parkTLS is the rest of park for TLS, whose session may have read more from
 // the connection than it has given us: only a Read tells.
-func (c *Conn) parkTLS(first bool) {
+func (c *Conn) parkTLS() {
 	c.buf, c.r, c.w = borrow(), 0, 0
 	var err error
 	c.loops.Dry(func() { c.w, err = c.conn.Read(c.buf) })
 	switch {
 	case c.w > 0:
 		c.idle.Store(false)
-		c.loops.Loop().Later(func() { c.serveOnLoop(first) })
+		c.loops.Loop().Later(c.wake)
 	case errors.Is(err, fiber.ErrDry):
 		c.wire.release()
-		c.loops.OnReadable(func() { c.parkTLS(first) })
+		c.loops.OnReadable(c.wake)
 	default:
 		c.finish()
 	}
 }
 
 // serveOnLoop answers requests until none is there, in a fiber.
-func (c *Conn) serveOnLoop(first bool) {
-	for ; ; first = false {
-		keep, err := c.next(first)
+func (c *Conn) serveOnLoop() {
+	for {
+		keep, err := c.next()
 		switch {
 		case err != nil:
 			c.refuse(err)
@@ -86,7 +95,7 @@ func (c *Conn) serveOnLoop(first bool) {
 			c.finish()
 			return
 		case len(c.unread()) == 0:
-			c.park(false)
+			c.park()
 			return
 		}
 	}
@@ -149,7 +158,7 @@ func (c *Conn) leaveLoop(keep bool) {
 	go func() {
 		defer c.finish()
 		if c.exchange(keep) {
-			c.serve(false)
+			c.serve()
 		}
 	}()
 }

@@ -31,7 +31,7 @@ var testBounds = bounds{line: 200, head: 1000, fields: 10}
 
 // parse reads one request head from text.
 func parse(t testing.TB, text string) (*message.Request, bool, error) {
-	head, err := wireOf(t, text).readHead(testBounds)
+	head, err := wireOf(t, text).readHead(testBounds, 0)
 	if err != nil {
 		return nil, false, err
 	}

@@ -21,7 +21,7 @@ func (c *backendConn) readResponse(r *message.Request) (*message.Response, error
 	defer c.waitFor(false)
 	total := 0
 	for interim := 0; ; interim++ {
-		head, err := c.readHead(responseBounds)
+		head, err := c.readHead(responseBounds, 0)
 		c.bytes = c.bytes || head != "" || len(c.unread()) > 0
 		if err != nil {
 			return nil, err

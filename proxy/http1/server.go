@@ -119,7 +119,7 @@ func (s *Server) NewConn(nc net.Conn, read []byte, from message.Source, h messag
 // session goes on over a connection of an event loop, which is in swap.
 func (s *Server) NewSecureConn(session *tls.Conn, swap *fiber.Swap, from message.Source, h message.Handler) *Conn {
 	c := s.NewConn(swap.Conn, nil, from, h)
-	c.conn, c.swap = session, swap
+	c.conn, c.swap, c.sealed = session, swap, true
 	return c
 }
 

@@ -150,8 +150,7 @@ func (t *Transport) RoundTrip(r *message.Request, to Target, next Next) (*messag
 		if again && r.Idempotent() && (r.Length == 0 || small != nil) {
 			resp, _, err = t.try(r, to, small, nil)
 		}
-		var e *Error
-		if err == nil || next == nil || !errors.As(err, &e) || e.Fault != FaultDial {
+		if err == nil || next == nil || !isDialFault(err) {
 			return resp, err
 		}
 		other, ok := next(to, err)
@@ -160,6 +159,11 @@ func (t *Transport) RoundTrip(r *message.Request, to Target, next Next) (*messag
 		}
 		to = other
 	}
+}
+
+func isDialFault(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Fault == FaultDial
 }
 
 // Next returns the backend to try after one could not be connected to, or

@@ -5,6 +5,7 @@ import (
 	"net"
 	"sync"
 	"syscall"
+	"time"
 
 	"genkan/proxy/fiber"
 	"genkan/proxy/message"
@@ -53,7 +54,8 @@ type wire struct {
 
 	// loops is the event loop's connection, nil where there is none: conn
 	// itself, or what conn, which is TLS then, reads from.
-	loops *fiber.Conn
+	loops  *fiber.Conn
+	sealed bool // conn is TLS
 
 	raw    syscall.RawConn // nil where conn is not a TCP socket
 	rawFn  func(fd uintptr) bool
@@ -95,7 +97,7 @@ func (w *wire) fill() error {
 	if w.buf == nil && w.raw != nil {
 		return w.fillRaw()
 	}
-	if w.buf == nil && w.loops != nil && w.conn == net.Conn(w.loops) {
+	if w.buf == nil && w.loops != nil && !w.sealed {
 		if err := w.loops.WaitRead(); err != nil {
 			return err
 		}
@@ -168,6 +170,22 @@ func (w *wire) grow(max int) bool {
 	return true
 }
 
+// send writes p, which has to be done within the given time. What a socket takes
+// at once needs no deadline.
+func (w *wire) send(p []byte, within time.Duration) error {
+	if w.loops != nil && !w.sealed {
+		n, err := w.loops.WriteNow(p)
+		if err != nil || n == len(p) {
+			return err
+		}
+		p = p[n:]
+	}
+	w.guard.Write(within)
+	_, err := w.conn.Write(p)
+	w.guard.Write(0)
+	return err
+}
+
 // alive reports whether an idle connection is still open and silent: bytes
 // that nobody asked for make it as useless as its end.
 func (w *wire) alive() bool {
@@ -184,13 +202,17 @@ func (w *wire) open() bool {
 // peek looks for a byte without waiting: nil, EAGAIN, io.EOF or why not. Any
 // goroutine may call it, also while another reads, but for an event loop's
 // connection. Of one that is neither, nothing is known: EAGAIN.
-func (w *wire) peek() (err error) {
+func (w *wire) peek() error {
 	switch {
 	case w.loops != nil:
 		return w.loops.Peek()
 	case w.raw == nil:
 		return syscall.EAGAIN
 	}
+	return w.peekRaw()
+}
+
+func (w *wire) peekRaw() (err error) {
 	cerr := w.raw.Control(func(fd uintptr) {
 		var b [1]byte
 		n, _, rerr := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)

@@ -1,7 +1,9 @@
 package message
 
+import "genkan/proxy/web"
+
 // A Field is one header or trailer line.
-type Field struct{ Name, Value string }
+type Field = web.Field
 
 // A Header is the field lines of one message in their order. Names keep the
 // spelling they came in; they are compared without regard to ASCII case

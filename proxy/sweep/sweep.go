@@ -138,6 +138,15 @@ func (g *Guard) Over(f func()) { g.over = f }
 // bound. Where that is over, Over's f may call it.
 func (g *Guard) Life(d time.Duration) { g.set(&g.life, d) }
 
+// Begin is Life(d) and Watch(watch), with one look at the clock.
+func (g *Guard) Begin(d time.Duration, watch bool) {
+	now := g.s.now()
+	if watch && g.look != nil {
+		g.since.Store(now)
+	}
+	g.setTo(&g.life, now+int64(d))
+}
+
 // Watch has look called at every tick until Watch(false), but not within the
 // first: most waits are over before.
 func (g *Guard) Watch(on bool) {
@@ -153,6 +162,10 @@ func (g *Guard) set(at *atomic.Int64, d time.Duration) {
 	if d > 0 {
 		due = g.s.now() + int64(d)
 	}
+	g.setTo(at, due)
+}
+
+func (g *Guard) setTo(at *atomic.Int64, due int64) {
 	for {
 		old := at.Load()
 		if old == fired || at.CompareAndSwap(old, due) {

@@ -12,13 +12,20 @@ import (
 // (RFC 3875 §4.1.18): X_Forwarded_For and X.Forwarded.For arrive there as
 // HTTP_X_FORWARDED_FOR too, with lighttpd even X~Forwarded~For.
 func Claims(name string) bool {
-	folded := fold(name)
+	var room [32]byte // longer than any name below
+	n := min(len(name), len(room))
+	for i := range n {
+		room[i] = fold(name[i])
+	}
 	for _, family := range [...]string{"x-forwarded", "x-original-forwarded", "x-ssl-client-", "client-cert", "x-envoy-"} {
-		if strings.HasPrefix(folded, family) {
+		if n >= len(family) && string(room[:len(family)]) == family {
 			return true
 		}
 	}
-	switch folded {
+	if n < len(name) {
+		return false
+	}
+	switch string(room[:n]) {
 	case "forwarded", "forwarded-for", "x-real-ip", "x-real-port", "client-ip", "x-client-ip", "x-client-ipv6",
 		"x-client-port", "true-client-ip", "x-true-client-ip", "x-remote-ip", "x-remote-addr", "remote-addr", "pseudo-ipv4",
 		"x-cluster-client-ip", "x-originating-ip", "proxy-client-ip", "wl-proxy-client-ip",
@@ -33,21 +40,29 @@ func Claims(name string) bool {
 }
 
 // SameField tells whether a CGI backend takes two names for one.
-func SameField(a, b string) bool { return fold(a) == fold(b) }
-
-func fold(name string) string {
-	return strings.Map(func(c rune) rune {
-		switch {
-		case 'A' <= c && c <= 'Z':
-			return c + ('a' - 'A')
-		case 'a' <= c && c <= 'z' || '0' <= c && c <= '9':
-			return c
+func SameField(a, b string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range len(a) {
+		if fold(a[i]) != fold(b[i]) {
+			return false
 		}
-		return '-'
-	}, name)
+	}
+	return true
 }
 
-// A Field is one header field.
+func fold(c byte) byte {
+	switch {
+	case 'A' <= c && c <= 'Z':
+		return c + ('a' - 'A')
+	case 'a' <= c && c <= 'z' || '0' <= c && c <= '9':
+		return c
+	}
+	return '-'
+}
+
+// A Field is one header or trailer line.
 type Field struct{ Name, Value string }
 
 // An Identity is what the backend may be told about a request.
@@ -58,10 +73,9 @@ type Identity struct {
 	Pseudo acl.Addr // the client's pool address; zero: none
 }
 
-// Fields gives the header fields that announce id in the given ways, which are
-// those of Site.Announce. pseudoHeader names the field of "pseudo-ipv4".
-func (id Identity) Fields(announce []string, pseudoHeader string) []Field {
-	var fields []Field
+// AppendTo appends the header fields that announce id in the given ways, which
+// are those of Site.Announce. pseudoHeader names the field of "pseudo-ipv4".
+func (id Identity) AppendTo(fields []Field, announce []string, pseudoHeader string) []Field {
 	client := id.Client.String()
 	for _, way := range announce {
 		switch way {

@@ -90,7 +90,7 @@ func TestIdentityFields(t *testing.T) {
 		{Identity{Client: addr("2001:db8::1")}, "pseudo-ipv4", "[]"},
 		{six, "unknown", "[]"},
 	} {
-		if got := fmt.Sprint(row.id.Fields([]string{row.way}, "P")); got != row.want {
+		if got := fmt.Sprint(row.id.AppendTo(nil, []string{row.way}, "P")); got != row.want {
 			t.Errorf("%v by %s: %s, want %s", row.id, row.way, got, row.want)
 		}
 	}
