@@ -24,6 +24,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"genkan/proxy/internal/thread"
 )
 
 const (
@@ -86,6 +88,7 @@ func New() (*Loop, error) {
 
 // Run serves until Close. The caller owns the goroutine.
 func (l *Loop) Run() {
+	thread.Own()
 	defer close(l.done)
 	hot := false
 	for {
