@@ -58,6 +58,7 @@ type Conn struct {
 	streams  map[uint32]*stream
 	running  int       // streams that are handled, also those that are over
 	working  int       // handlers: they end after their stream
+	staying  int       // streams that are answered, and open
 	held     int64     // bytes of content for which the client has no window back
 	sendWin  int64     // what the client takes on the connection
 	initWin  int64     // what it takes on a new stream

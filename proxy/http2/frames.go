@@ -135,7 +135,11 @@ func (c *Conn) rst(f *h2.RSTStreamFrame) error {
 	if st == nil {
 		return c.gone(f.StreamID)
 	}
+	answered := c.stays(st)
 	c.drop(st, errReset)
+	if answered {
+		return nil
+	}
 	return c.countAbort()
 }
 
@@ -199,6 +203,12 @@ func (c *Conn) data(f *h2.DataFrame) error {
 			return err
 		}
 		return h2.StreamError{StreamID: id, Code: code}
+	}
+	if c.stays(st) {
+		if f.StreamEnded() {
+			c.forget(st)
+		}
+		return c.giveBack(0, st.leftover()+pad)
 	}
 	return c.giveBack(id, pad)
 }

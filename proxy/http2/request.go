@@ -12,7 +12,7 @@ import (
 func (c *Conn) headers(f *h2.MetaHeadersFrame) error {
 	id := f.StreamID
 	c.mu.Lock()
-	st, busy := c.streams[id], c.running+len(c.pending)+len(c.waiting) >= int(c.s.config.MaxStreams)
+	st, busy := c.streams[id], c.running+c.staying+len(c.pending)+len(c.waiting) >= int(c.s.config.MaxStreams)
 	c.mu.Unlock()
 	switch {
 	case f.Truncated:
@@ -93,6 +93,9 @@ func (st *stream) trailer(f *h2.MetaHeadersFrame) error {
 	if code, ok := st.receive(nil, true); !ok {
 		bad.Code = code
 		return bad
+	}
+	if st.c.stays(st) {
+		st.c.forget(st)
 	}
 	return nil
 }

@@ -42,40 +42,36 @@ func (st *stream) answer() {
 }
 
 // finish ends the stream after its answer: with a reset where the answer is
-// not whole, or where the client still sends.
+// not whole, a little later where the client still sends.
 func (st *stream) finish(err error) {
 	c := st.c
-	st.mu.Lock()
-	ended := st.ended
-	st.mu.Unlock()
+	ended := st.hasEnded()
 	c.mu.Lock()
-	open := !st.dropped
-	c.remove(st)
-	c.running--
-	if open && (err != nil || !ended) {
-		c.ours[c.oursNext%len(c.ours)] = st.id
-		c.oursNext++
+	cut := !st.dropped && err != nil
+	stays := !st.dropped && err == nil && !ended
+	switch c.running--; {
+	case stays:
+		st.stays = true
+		c.staying++
+	case cut:
+		c.noteReset(st.id)
+		fallthrough
+	default:
+		c.remove(st)
 	}
-	last := len(c.streams) == 0
 	if len(c.waiting) > 0 {
 		c.loop.Post(c.startSoon)
 	}
 	c.mu.Unlock()
+	if stays {
+		st.stay()
+		return
+	}
 	c.giveBack(0, st.leftover())
-	switch {
-	case !open:
-	case err != nil:
+	if cut {
 		c.write(func() error { return c.writes.WriteRSTStream(st.id, h2.ErrCodeInternal) })
-	case !ended:
-		// RFC 9113 §8.1: the answer is whole, the rest of the request is not
-		// wanted.
-		c.write(func() error { return c.writes.WriteRSTStream(st.id, h2.ErrCodeNo) })
 	}
-	if last && c.s.draining.Load() {
-		c.guard.StrikeRead()
-	} else if last {
-		c.guard.Read(c.s.config.IdleTimeout)
-	}
+	c.settle()
 }
 
 // frames lends room for content while it is on its way. (A sync.Pool is a

@@ -28,6 +28,7 @@ type stream struct {
 	began    time.Time
 
 	sendWin int64 // guarded by c.mu
+	stays   bool  // guarded by c.mu: it is answered; see stay
 	dropped bool  // guarded by c.mu: not in c.streams any more
 	forever bool  // guarded by c.mu: it has no Lifetime
 	bell    bell  // of who answers: there is a window, or room in c.out
@@ -121,6 +122,9 @@ func (c *Conn) remove(st *stream) {
 	if !st.dropped {
 		st.dropped = true
 		delete(c.streams, st.id)
+		if st.stays {
+			c.staying--
+		}
 	}
 }
 
