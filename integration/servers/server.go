@@ -14,8 +14,9 @@ import (
 	"genkan/integration/lab"
 )
 
-// patience bounds each wait for a server.
-const patience = 30 * time.Second
+// patience bounds each wait for a server: longer than the slowest, a database that
+// makes its files, needs on a machine with a load of forty.
+const patience = 2 * time.Minute
 
 // alone runs the rest of its arguments with names resolved by nobody and an
 // empty /run. A nameserver that does not answer would cost ten seconds a name;

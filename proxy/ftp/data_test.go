@@ -59,10 +59,11 @@ func TestActiveData(t *testing.T) {
 		format, heard string
 		old           bool // the server knows no EPRT
 	}{
-		{"EPRT", loop6, "EPRT |2|::1|%d|", "EPRT |1|127.0.0.1|", false},
-		{"EPRT-odd-delimiter", loop6, "EPRT !2!::1!%d!", "EPRT |1|127.0.0.1|", false},
-		{"EPRT-old-server", loop6, "EPRT |2|::1|%d|", "EPRT |1|127.0.0.1|", true},
-		{"EPRT-IPv4", loop4, "EPRT |1|127.0.0.1|%d|", "EPRT |1|127.0.0.1|", false},
+		{"PORT", loop4, "PORT 127,0,0,1,P1,P2", "PORT 127,0,0,1,", false},
+		{"EPRT", loop6, "EPRT |2|::1|PORT|", "EPRT |1|127.0.0.1|", false},
+		{"EPRT-odd-delimiter", loop6, "EPRT !2!::1!PORT!", "EPRT |1|127.0.0.1|", false},
+		{"EPRT-old-server", loop6, "EPRT |2|::1|PORT|", "EPRT |1|127.0.0.1|", true},
+		{"EPRT-IPv4", loop4, "EPRT |1|127.0.0.1|PORT|", "EPRT |1|127.0.0.1|", false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			st := newStage(t, row.from)
@@ -71,12 +72,16 @@ func TestActiveData(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer data.Close()
-			st.client.say(fmt.Sprintf(row.format, data.Addr().(*net.TCPAddr).Port))
+			port := data.Addr().(*net.TCPAddr).Port
+			st.client.say(strings.NewReplacer("|PORT|", fmt.Sprintf("|%d|", port), "!PORT!", fmt.Sprintf("!%d!", port), "P1,P2", fmt.Sprintf("%d,%d", port>>8, port&0xff)).Replace(row.format))
 			line := st.server.line()
 			if !strings.HasPrefix(line, row.heard) {
 				t.Fatalf("server heard %q", line)
 			}
 			_, to, err := parseEPRT(strings.TrimPrefix(line, "EPRT "))
+			if arg, ok := strings.CutPrefix(line, "PORT "); ok {
+				to, err = parsePORT(arg)
+			}
 			if err != nil {
 				t.Fatal(err)
 			}
