@@ -37,6 +37,7 @@ func probeConfig(protocol string, port int, ways ...string) string {
 // PROXY and XCLIENT all is well. No letter is sent.
 func TestProbes(t *testing.T) {
 	t.Parallel()
+	cert, key := mustCert(t)
 	for _, row := range []struct {
 		name   string
 		start  func(testing.TB, *lab.Lab) *servers.Server
@@ -47,6 +48,9 @@ func TestProbes(t *testing.T) {
 			return servers.StartPostfix(t, l, "all", "smtpd_authorized_xclient_hosts = "+lab.InsideV4.String())
 		}, probeConfig("smtp", 25, "own", "pool", "inside", "proxy", "xclient"),
 			map[string]string{"smtp-own": "bad", "smtp-inside": "bad", "smtp-pool": "ok", "smtp-proxy": "ok", "smtp-xclient": "ok"}},
+		{"Postfix-wants-TLS", func(t testing.TB, l *lab.Lab) *servers.Server {
+			return servers.StartPostfix(t, l, "all", "smtpd_tls_security_level = encrypt", "smtpd_tls_cert_file = "+cert, "smtpd_tls_key_file = "+key)
+		}, probeConfig("smtp", 25, "own", "pool", "proxy"), map[string]string{"smtp-own": "bad", "smtp-pool": "ok", "smtp-proxy": "ok"}},
 		{"Sendmail", func(t testing.TB, l *lab.Lab) *servers.Server { return servers.StartSendmail(t, l, lab.BackendV4, "") },
 			probeConfig("smtp", 25, "own", "pool", "inside"),
 			map[string]string{"smtp-own": "bad", "smtp-inside": "bad", "smtp-pool": "ok"}},

@@ -3,6 +3,7 @@ package probe
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -31,7 +32,7 @@ func Mail(ctx context.Context, conn net.Conn, greeting []byte) Answer {
 		return unclear(err)
 	}
 	defer stop()
-	d := dialog{conn, bufio.NewReaderSize(conn, maxLine)}
+	d := &dialog{conn, bufio.NewReaderSize(conn, maxLine)}
 	hello := string(greeting)
 	if greeting == nil {
 		if hello, err = d.reply(); err != nil {
@@ -42,12 +43,17 @@ func Mail(ctx context.Context, conn net.Conn, greeting []byte) Answer {
 		return refusal(hello)
 	}
 	defer d.leave()
-	for _, line := range []string{"EHLO [192.0.2.1]", "MAIL FROM:<>"} {
-		if reply, err := d.ask(line); err != nil {
-			return unclear(err)
-		} else if reply[0] != '2' {
-			return Answer{Unclear, "refused before a recipient was named: " + reply}
-		}
+	reply, err := d.begin()
+	if err == nil && strings.HasPrefix(reply, "530") && strings.Contains(strings.ToUpper(reply), "STARTTLS") {
+		reply, err = d.beginSecure()
+	}
+	switch {
+	case err != nil:
+		return unclear(err)
+	case strings.HasPrefix(reply, "530"): // RFC 4954 §6: who has no password may send nothing
+		return Answer{Refuses, reply}
+	case reply[0] != '2':
+		return Answer{Unclear, "refused before a recipient was named: " + reply}
 	}
 	answer := Answer{}
 	for _, to := range elsewhere() {
@@ -81,7 +87,29 @@ type dialog struct {
 	in   *bufio.Reader
 }
 
-func (d dialog) ask(line string) (string, error) {
+// begin says all that comes before a recipient, and gives the answer to it, or to
+// the first part of it that is refused.
+func (d *dialog) begin() (reply string, err error) {
+	for _, line := range []string{"EHLO [192.0.2.1]", "MAIL FROM:<>"} {
+		if reply, err = d.ask(line); err != nil || reply[0] != '2' {
+			return reply, err
+		}
+	}
+	return reply, nil
+}
+
+// beginSecure is begin by TLS, without which some servers take no mail (RFC 3207 §4).
+// Whose certificate it is does not matter.
+func (d *dialog) beginSecure() (reply string, err error) {
+	if reply, err = d.ask("STARTTLS"); err != nil || !strings.HasPrefix(reply, "220") {
+		return reply, err
+	}
+	d.conn = tls.Client(d.conn, &tls.Config{InsecureSkipVerify: true})
+	d.in = bufio.NewReaderSize(d.conn, maxLine)
+	return d.begin()
+}
+
+func (d *dialog) ask(line string) (string, error) {
 	if _, err := d.conn.Write([]byte(line + "\r\n")); err != nil {
 		return "", err
 	}
@@ -90,7 +118,7 @@ func (d dialog) ask(line string) (string, error) {
 
 // reply reads a reply, of one line or several (RFC 5321 §4.2.1), and gives its
 // last line.
-func (d dialog) reply() (string, error) {
+func (d *dialog) reply() (string, error) {
 	for range maxLines {
 		line, err := d.in.ReadSlice('\n')
 		text := strings.TrimSpace(string(line))
@@ -107,7 +135,7 @@ func (d dialog) reply() (string, error) {
 }
 
 // leave takes back what was said.
-func (d dialog) leave() {
+func (d *dialog) leave() {
 	if _, err := d.ask("RSET"); err == nil {
 		_, _ = d.ask("QUIT") // all is said; a server that is gone already is no loss
 	}

@@ -58,6 +58,8 @@ func TestMail(t *testing.T) {
 		{"refuses", []string{"220 x", "250 x", "250 ok", "554 5.7.1 Relay access denied", "554 5.7.1 Relay access denied"}, Answer{Refuses, "554 5.7.1 Relay access denied"}},
 		{"refuses-for-now", []string{"220 x", "250 x", "250 ok", "550 no", "450 4.2.0 Greylisted"}, Answer{Unclear, "refused for now: 450 4.2.0 Greylisted"}},
 		{"refuses-like-Sendmail", []string{"220 x", "250 x", "250 ok", "450 4.4.0 Relaying temporarily denied.", "450 4.4.0 Relaying temporarily denied."}, Answer{Refuses, "450 4.4.0 Relaying temporarily denied."}},
+		{"wants-a-password", []string{"220 x", "250 x", "530 5.7.0 Authentication required"}, Answer{Refuses, "530 5.7.0 Authentication required"}},
+		{"wants-TLS-and-has-none", []string{"220 x", "250 x", "530 5.7.0 Must issue a STARTTLS command first", "454 TLS not available"}, Answer{Unclear, "refused before a recipient was named: 454 TLS not available"}},
 		{"refuses-us", []string{"220 x", "550 go away"}, Answer{Unclear, "refused before a recipient was named: 550 go away"}},
 		{"busy", []string{"421 too many connections"}, Answer{Unclear, "refused for now: 421 too many connections"}},
 		{"closed", []string{"554 no service"}, Answer{Refuses, "554 no service"}},
