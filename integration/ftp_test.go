@@ -242,6 +242,23 @@ source = %[2]q
 	}
 }
 
+// vsftpd sees an IPv4 client's own address, on the control connection and, in both
+// modes, on those for data.
+func TestFTPTransparent(t *testing.T) {
+	t.Parallel()
+	w := mustWorld(t)
+	vsftpd := servers.StartVsftpd(t, w.Lab, "xferlog_enable=YES", "xferlog_std_format=NO")
+	mustWrite(t, filepath.Join(vsftpd.Dir, "root/pub/file"), "Take off your shoes.\n")
+	w.front(t, strings.Replace(ftpConfig, `passive `, "source = \"transparent\"\npassive ", 1))
+	for name, args := range map[string][]string{"passive": nil, "active": {"-P", "-"}} {
+		text, err := out(t, w.Client4, append(append([]string{"curl", "-sS", "--noproxy", "*", "-m", "25"}, args...), "ftp://"+lab.FrontV4.String()+"/pub/file")...)
+		if err != nil || text != "Take off your shoes.\n" {
+			t.Errorf("%s: %q, %v", name, text, err)
+		}
+	}
+	vsftpd.WaitLog(t, "OK DOWNLOAD", "Client \""+lab.Client4.String()+"\"")
+}
+
 // What vsftpd says to commands about data, clients of both families hear with
 // addresses and ports of theirs; it says nothing to an empty line.
 func TestFTPOddDialogues(t *testing.T) {

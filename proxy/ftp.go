@@ -33,6 +33,9 @@ func (st *state) ftpHub(c Forward, s *Server) *ftp.Hub {
 
 // addPassive opens the ports for data at every address of an FTP forward.
 func (st *state) addPassive(one *forward, place string, errs *faults) {
+	if one.Source == SourceTransparent && st.config.TransparentBy == TransparentByPort {
+		errs.add(place, errors.New("source \"transparent\": data of FTP comes from any port; write transparent_by = \"socket\""))
+	}
 	for _, l := range one.Listen {
 		if l.Network != "tcp" || l.PortEnd != l.Port {
 			errs.add(place, fmt.Errorf("listen %q: protocol \"ftp\" takes one TCP port", l))
@@ -133,6 +136,7 @@ func (fl *flow) ftpConfig(c *ftp.Config, server *net.TCPConn, backend netip.Addr
 	c.Server = server
 	c.ClientAddr, c.Door = fl.client.Addr(), fl.local.Addr()
 	c.ServerAddr, c.Source = backend, server.LocalAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
+	c.Transparent = fl.source.transparent
 	c.Hub, c.Dial, c.Relay = fl.forward.hub, fl.dial, fl.relayData
 	c.Idle = fl.forward.Idle
 	c.Log = fl.server.log.With("forward", fl.forward.Name)

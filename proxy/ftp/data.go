@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // maxData bounds the data connections of one session that live at once, or are
@@ -128,6 +131,9 @@ func (s *session) offer(client netip.AddrPort) (*activeOffer, error) {
 	}
 	var config net.ListenConfig
 	config.SetMultipathTCP(false)
+	if s.Transparent {
+		config.Control = beTransparent
+	}
 	l, err := config.Listen(s.ctx, "tcp4", netip.AddrPortFrom(s.Source, 0).String())
 	if err != nil {
 		s.free()
@@ -136,6 +142,12 @@ func (s *session) offer(client netip.AddrPort) (*activeOffer, error) {
 	listener := l.(*net.TCPListener)
 	at := listener.Addr().(*net.TCPAddr).AddrPort()
 	return &activeOffer{listener, netip.AddrPortFrom(s.Source, at.Port()), client}, nil
+}
+
+// beTransparent lets a socket have an address that is not this machine's.
+func beTransparent(_, _ string, raw syscall.RawConn) (err error) {
+	failed := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_TRANSPARENT, 1) })
+	return errors.Join(failed, err)
 }
 
 // withdraw ends an offer that leads to no data connection.

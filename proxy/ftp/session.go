@@ -23,6 +23,9 @@ type Config struct {
 	Door       netip.Addr // ours, where the client connected to
 	ServerAddr netip.Addr // the server, IPv4: data comes from there and goes there, only
 	Source     netip.Addr // ours towards the server, IPv4
+	// Transparent tells that Source is the client's own, which the kernel leads
+	// to sockets with IP_TRANSPARENT.
+	Transparent bool
 
 	Hub *Hub
 	// Dial connects to the server from Source.
