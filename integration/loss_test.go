@@ -189,7 +189,7 @@ func (w *world) losePackets(t *testing.T) {
 func runUnderLoss(t *testing.T) {
 	t.Helper()
 	const tests = "^Test(Apache.*|ServersLearnTheClient|PoolKeepsClientsApart|SSH|Neighbours|Postscreen|MailIsNoOpenRelay|Sendmail|PostfixStrictlyIPv4|" +
-		"Xclient.*|.*TLS.*|ForwardsGetCertificates|FTP.*|Probes|Redis|Postgres|MariaDB)$"
+		"Xclient.*|.*TLS.*|ForwardsGetCertificates|FTP.*|DNSPipelined|Probes|Redis|Postgres|MariaDB)$"
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run", tests, "-test.timeout", "20m")
 	cmd.Env = append(os.Environ(), lossyRun+"=1", "GENKAN_RELIABILITY=")
 	if text, err := cmd.CombinedOutput(); err != nil {
