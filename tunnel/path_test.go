@@ -43,17 +43,19 @@ func linkAddr(link netlink.Link) net.IP {
 // No black hole: 10 MB each way, whatever the path carries, as long as ICMP
 // comes through or the tunnel's MTU is 1280.
 func TestNarrowPaths(t *testing.T) {
-	for _, row := range []struct {
-		tunnelMTU, pathMTU int
-	}{{1280, 1400}, {1280, 1280}, {1480, 1400}, {1480, 1280}} {
-		t.Run(fmt.Sprintf("mtu%d_path%d", row.tunnelMTU, row.pathMTU), func(t *testing.T) {
-			cfg := tunnel.Config{Datapath: tunnel.DatapathUserspace, MTU: row.tunnelMTU, Expose: tunnel.ExposeAll}
-			p := tunneltest.NewPair(t, cfg, cfg)
-			narrow(p, row.pathMTU)
-			tunneltest.Transfer(t, p.Client, p.EdgeNS, p.Edge.Address(), 10<<20)
-			tunneltest.Transfer(t, p.EdgeNS, p.Client, p.ClientAddr, 10<<20)
-			t.Log(p.Edge.Status().Drops, p.Relay.Status().Drops)
-		})
+	for _, datapath := range userspaceAndEBPF(t) {
+		for _, row := range []struct {
+			tunnelMTU, pathMTU int
+		}{{1280, 1400}, {1280, 1280}, {1480, 1400}, {1480, 1280}} {
+			t.Run(fmt.Sprintf("%s_mtu%d_path%d", datapath, row.tunnelMTU, row.pathMTU), func(t *testing.T) {
+				cfg := tunnel.Config{Datapath: datapath, MTU: row.tunnelMTU, Expose: tunnel.ExposeAll}
+				p := tunneltest.NewPair(t, cfg, cfg)
+				narrow(p, row.pathMTU)
+				tunneltest.Transfer(t, p.Client, p.EdgeNS, p.Edge.Address(), 10<<20)
+				tunneltest.Transfer(t, p.EdgeNS, p.Client, p.ClientAddr, 10<<20)
+				t.Log(p.Edge.Status().Drops, p.Relay.Status().Drops)
+			})
+		}
 	}
 }
 
