@@ -3,6 +3,9 @@ package tunnel
 import (
 	"context"
 	"errors"
+	"path/filepath"
+
+	"github.com/vishvananda/netlink"
 )
 
 // TakeDown takes back what a process that is gone has left of a tunnel, by its
@@ -53,9 +56,42 @@ func Plan(ctx context.Context, cfg Config) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	lines := make([]string, len(steps))
-	for i, st := range steps {
-		lines[i] = st.String()
+	var lines []string
+	ours, err := cfg.stands()
+	if err == nil && !ours {
+		var old netlink.Link
+		if old, err = cfg.namesake(); old != nil {
+			lines = append(lines, Deletes+cfg.Interface)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, st := range steps {
+		lines = append(lines, st.String())
 	}
 	return lines, nil
+}
+
+// Deletes begins the line of a plan that says that a foreign interface is
+// replaced. It is the one change that nobody can take back.
+const Deletes = "ip link del "
+
+// stands reports whether an interface of our name is what an earlier process
+// has left.
+func (c Config) stands() (bool, error) {
+	left, err := (&stateFile{path: filepath.Join(c.StateDir, c.Interface+".json")}).load()
+	if err != nil || left == nil {
+		return false, err
+	}
+	ns, err := currentNamespace()
+	if err != nil {
+		return false, err
+	}
+	boot, err := bootID()
+	if err = errors.Join(err, ns.close()); err != nil || left.Boot != boot || left.Namespace != ns.inode {
+		return false, err
+	}
+	link, err := netlink.LinkByName(c.Interface)
+	return err == nil && left.ownsLink(link), nil
 }

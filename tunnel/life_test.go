@@ -58,6 +58,11 @@ func upError(ns *tunneltest.NS, cfg tunnel.Config) error {
 	return err
 }
 
+func plan(ns *tunneltest.NS, cfg tunnel.Config) (lines []string, err error) {
+	ns.Do(func() { lines, err = tunnel.Plan(context.Background(), cfg) })
+	return lines, err
+}
+
 func TestLeavesNothing(t *testing.T) {
 	for role, address := range map[string]string{
 		tunnel.RoleEdge:  "2001:e41:cb00:7105::1",
@@ -137,9 +142,30 @@ func TestForeignThingsStay(t *testing.T) {
 		if !strings.Contains(ns.Snapshot(), "link tun6rd bridge") {
 			t.Error("the foreign interface is gone")
 		}
+		if _, err := plan(ns, cfg); errText(err) != want {
+			t.Errorf("the plan says\n %v, want\n %s", err, want)
+		}
 		cfg.Replace = true
+		if lines, err := plan(ns, cfg); err != nil || lines[0] != "ip link del tun6rd" {
+			t.Errorf("the plan is %q, %v", lines, err)
+		}
 		if err := upError(ns, cfg); err != nil {
 			t.Error("with Replace:", err)
+		}
+	})
+	t.Run("uplink", func(t *testing.T) {
+		ns, cfg := front(t)
+		before := ns.Snapshot()
+		cfg.Interface, cfg.Replace = "up0", true
+		want := `tunnel: the interface "up0" (veth) has the IPv4 address 203.0.113.5; such a one is never replaced: choose another name`
+		if _, err := plan(ns, cfg); errText(err) != want {
+			t.Errorf("the plan says\n %v, want\n %s", err, want)
+		}
+		if got := errText(upError(ns, cfg)); got != want {
+			t.Errorf("error\n %s, want\n %s", got, want)
+		}
+		if diff := cmp.Diff(before, ns.Snapshot()); diff != "" {
+			t.Errorf("left (+) or taken (-):\n%s", diff)
 		}
 	})
 	t.Run("default route", func(t *testing.T) {
@@ -260,11 +286,10 @@ func TestTakeDown(t *testing.T) {
 func TestPlanChangesNothing(t *testing.T) {
 	ns, cfg := front(t)
 	before := ns.Snapshot()
-	var got []string
-	ns.Must(func() (err error) {
-		got, err = tunnel.Plan(context.Background(), cfg)
-		return err
-	})
+	got, err := plan(ns, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
 	want := []string{
 		"ip link add tun6rd type tun mode tun vnet_hdr",
 		"sysctl -w net.ipv6.conf.tun6rd.disable_ipv6=0",
@@ -320,6 +345,10 @@ func TestLeaveAndAdopt(t *testing.T) {
 	}
 	if diff := cmp.Diff(during, ns.Snapshot()); diff != "" {
 		t.Errorf("Leave changed:\n%s", diff)
+	}
+	cfg.Replace = true // what stands is ours: there is nothing to replace
+	if lines, err := plan(ns, cfg); err != nil || strings.HasPrefix(lines[0], tunnel.Deletes) {
+		t.Errorf("the plan is %q, %v", lines, err)
 	}
 	tun = up(t, ns, cfg)
 	if diff := cmp.Diff(during, ns.Snapshot()); diff != "" {

@@ -117,20 +117,37 @@ func describe(r netlink.Route, dev string) string {
 	return b.String()
 }
 
-// refuseForeignLink is an error where an interface of our name stands that is
-// not ours, unless it may be replaced.
-func (c Config) refuseForeignLink() error {
-	link, err := netlink.LinkByName(c.Interface)
-	var notFound netlink.LinkNotFoundError
-	switch {
-	case errors.As(err, &notFound):
-		return nil
-	case err != nil:
-		return explain("look for "+fmt.Sprintf("%q", c.Interface), capAdmin, err)
-	case !c.Replace:
-		return fmt.Errorf("tunnel: an interface %q exists (%s) and is not ours; it is not touched: choose another name, or use --replace to delete it", c.Interface, link.Type())
+// replaceForeignLink deletes an interface of our name that is not ours, where
+// it may.
+func (c Config) replaceForeignLink() error {
+	link, err := c.namesake()
+	if err != nil || link == nil {
+		return err
 	}
 	return explain(fmt.Sprintf("delete %q", c.Interface), capAdmin, netlink.LinkDel(link))
+}
+
+// namesake is an interface of our name that is not ours and may be replaced;
+// nil where there is none of our name.
+func (c Config) namesake() (netlink.Link, error) {
+	link, err := netlink.LinkByName(c.Interface)
+	var notFound netlink.LinkNotFoundError
+	if errors.As(err, &notFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, explain(fmt.Sprintf("look for %q", c.Interface), capAdmin, err)
+	}
+	addrs, err := netlink.AddrList(link, netlink.FAMILY_V4)
+	switch {
+	case err != nil:
+		return nil, explain(fmt.Sprintf("look at %q", c.Interface), capAdmin, err)
+	case len(addrs) > 0: // the operator may have come by it
+		return nil, fmt.Errorf("tunnel: the interface %q (%s) has the IPv4 address %s; such a one is never replaced: choose another name", c.Interface, link.Type(), addrs[0].IP)
+	case !c.Replace:
+		return nil, fmt.Errorf("tunnel: an interface %q exists (%s) and is not ours; it is not touched: choose another name, or use --replace to delete it", c.Interface, link.Type())
+	}
+	return link, nil
 }
 
 // filterConfig is what the nftables tables hold.

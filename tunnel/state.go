@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -27,6 +28,11 @@ type state struct {
 }
 
 const stateVersion = 1
+
+// ownsLink reports whether the interface of our name is the one that was made.
+func (s *state) ownsLink(link netlink.Link) bool {
+	return link.Attrs().Index == s.Index || s.Index == 0 // 0: killed while making it
+}
 
 // defaultMetric is that of the default route that was made, 0 if none was.
 func (s *state) defaultMetric() int {

@@ -126,7 +126,7 @@ func (t *Tunnel) standing(left *state) (*state, error) {
 // name has come since: that one is not ours to take back.
 func (s *state) dropForeignLink(name string) error {
 	link, err := netlink.LinkByName(name)
-	if err == nil && (link.Attrs().Index == s.Index || s.Index == 0) { // 0: killed while making it
+	if err == nil && s.ownsLink(link) {
 		return nil
 	}
 	s.Steps = slices.DeleteFunc(s.Steps, func(st step) bool {
@@ -221,7 +221,7 @@ func (t *Tunnel) make(s site, steps []step) error {
 		return err
 	}
 	if !slices.ContainsFunc(t.state.Steps, func(have step) bool { return have.Op == opLink }) {
-		if err := t.cfg.refuseForeignLink(); err != nil {
+		if err := t.cfg.replaceForeignLink(); err != nil {
 			return err
 		}
 	}

@@ -17,11 +17,16 @@ import (
 )
 
 // preview says what "genkan tunnel up" changes on this host, as commands of other tools, and what becomes reachable.
-// It changes nothing.
-func preview(ctx context.Context, out io.Writer, plan *config.Plan) error {
+// It changes nothing. Where everything has to be taken back, nothing may be deleted.
+func preview(ctx context.Context, out io.Writer, plan *config.Plan, takeBack bool) error {
 	steps, err := tunnel.Plan(ctx, *plan.Tunnel)
 	if err != nil {
 		return err
+	}
+	for _, step := range steps {
+		if name, ok := strings.CutPrefix(step, tunnel.Deletes); ok && takeBack {
+			return fmt.Errorf("--replace deletes the interface %[1]q, and --confirm could not bring it back; choose another --interface, or see that you do without it, and say ip link del %[1]s", name)
+		}
 	}
 	for _, step := range steps {
 		fmt.Fprintln(out, step)

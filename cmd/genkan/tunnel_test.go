@@ -109,6 +109,16 @@ func TestTunnelConfirm(t *testing.T) {
 	mustContain(t, h.genkan(t, append(up, "--dry-run")...), lab.Front6.String(), "lets in: ICMPv6, answers\n")
 	h.waitAsBefore(t)
 
+	mustContain(t, h.genkan(t, append(up, "--confirm", "-5s")...), "exit status 1: ", "--confirm -5s: no time to confirm in; write one like 60s")
+	if _, err := h.Front.Output(t.Context(), "ip", "link", "add", "tun6rd", "type", "bridge"); err != nil {
+		t.Fatal(err)
+	}
+	mustContain(t, h.genkan(t, append(up, "--replace", "--confirm", "1h")...), "exit status 1: ", "--replace deletes the interface \"tun6rd\", and --confirm could not bring it back")
+	if _, err := h.Front.Output(t.Context(), "ip", "link", "del", "tun6rd"); err != nil { // it is still there
+		t.Fatal(err)
+	}
+	h.waitAsBefore(t)
+
 	mustContain(t, h.genkan(t, append(up, "--confirm", "1s")...), "The tunnel is up; ", "within 1s, or everything is taken back.")
 	h.waitAsBefore(t)
 	status := ""

@@ -33,6 +33,9 @@ after that time unless "genkan tunnel confirm" comes before, even if this shell 
 same name and an IPv6 default route that exist already are not touched without --replace.`,
 		Args: arguments(0, 0, "[-c FILE] [--confirm 60s] [--dry-run]"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if cmd.Flags().Changed("confirm") && confirm <= 0 {
+				return fmt.Errorf("--confirm %s: no time to confirm in; write one like 60s", confirm)
+			}
 			plan, err := source.plan()
 			if err != nil {
 				return err
@@ -43,7 +46,7 @@ same name and an IPv6 default route that exist already are not touched without -
 			if err := nobodyKeeps(cmd.Context(), plan); err != nil {
 				return err
 			}
-			if err := preview(cmd.Context(), io.out, plan); err != nil || dryRun {
+			if err := preview(cmd.Context(), io.out, plan, confirm > 0); err != nil || dryRun {
 				return err
 			}
 			return startKeeper(cmd.Context(), io.out, plan, source.args(), confirm)
