@@ -363,8 +363,16 @@ func TestDoctorWithoutGenkan(t *testing.T) {
 	if f := only("dhcp", doctor); f.Severity != "bad" || !strings.Contains(f.Found, "no server answers") {
 		t.Errorf("dhcp %+v", f)
 	}
-	c.must(t, "ip route del default")
+	mustWrite(t, c.ConfigFile(c.Front), clinicConfig("local = \"203.0.113.99\"\n", ""))
+	if f := only("uplink", doctor); f.Severity != "bad" || !strings.Contains(f.Found, "no interface of this host has the local address 203.0.113.99") || !strings.Contains(f.Fix, `local = "203.0.113.5"`) {
+		t.Errorf("uplink %+v", f)
+	}
 	mustWrite(t, c.ConfigFile(c.Front), clinicConfig("", ""))
+	c.must(t, "ip addr add 100.64.0.5/24 dev eth0", "ip route add 198.51.100.1 via 203.0.113.1 src 100.64.0.5")
+	if f := only("uplink", doctor); f.Severity != "warn" || !strings.Contains(f.Found, "our address towards the relay is 100.64.0.5, a private one") {
+		t.Errorf("uplink %+v", f)
+	}
+	c.must(t, "ip route del 198.51.100.1", "ip route del default")
 	if f := only("uplink", doctor); f.Severity != "bad" || !strings.Contains(f.Found, "there is no IPv4 route to the relay 198.51.100.1") {
 		t.Errorf("uplink %+v", f)
 	}

@@ -63,10 +63,13 @@ func checkUplink(_ context.Context, p *patient) []diagnosis {
 	local, _ := netip.AddrFromSlice(routes[0].Src)
 	local = local.Unmap()
 	switch {
+	case cfg.Local.IsValid() && !ours4(cfg.Local):
+		return []diagnosis{found("uplink", bad, "no interface of this host has the local address %s", cfg.Local).
+			because("Nothing that is sent to the tunnel arrives, and networks on the way drop what leaves it.", fmt.Sprintf("write [tunnel] local = %q, or leave local out; or ip addr add %s/32 dev %s", local, cfg.Local, link.Attrs().Name))}
 	case link.Attrs().MTU < mtu+20:
 		return []diagnosis{found("uplink", warn, "%s has MTU %d, and a full packet of the tunnel needs %d", link.Attrs().Name, link.Attrs().MTU, mtu+20).
 			because("Large packets are fragmented on the way, and some networks drop fragments.", fmt.Sprintf("ip link set %s mtu %d", link.Attrs().Name, mtu+20))}
-	case local.IsPrivate() && cfg.IPv4MaskLen == 0 && cfg.Kind != tunnel.Kind6in4:
+	case (local.IsPrivate() || carrierNAT.Contains(local)) && cfg.IPv4MaskLen == 0 && cfg.Kind != tunnel.Kind6in4:
 		return []diagnosis{found("uplink", warn, "our address towards the relay is %s, a private one", local).
 			because("The IPv6 address is made of the IPv4 address; behind NAT, answers go to somebody else.", "use the public address on this host, or ask the provider for ipv4_mask_len")}
 	}
@@ -76,6 +79,9 @@ func checkUplink(_ context.Context, p *patient) []diagnosis {
 	}
 	return []diagnosis{found("uplink", fine, "%s leads to the relay %s from %s, MTU %d%s", link.Attrs().Name, relay, local, link.Attrs().MTU, by)}
 }
+
+// carrierNAT is what hosts behind a provider's NAT have (RFC 6598).
+var carrierNAT = netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64}), 10)
 
 // otherEnd is the address that our outer packets go to.
 func otherEnd(cfg tunnel.Config) netip.Addr {

@@ -31,6 +31,12 @@ func towards(to netip.Addr) (link string, local netip.Addr, ok bool) {
 	return l.Attrs().Name, local.Unmap(), ok
 }
 
+// ours4 reports whether this host has an IPv4 address.
+func ours4(a netip.Addr) bool {
+	routes, err := netlink.RouteGet(a.AsSlice())
+	return err == nil && len(routes) > 0 && routes[0].Type == unix.RTN_LOCAL
+}
+
 // checkRoute asks the kernel which way it would take: a route that is there is not yet a route that is used.
 func checkRoute(_ context.Context, p *patient) []diagnosis {
 	if p.tunnel == nil {

@@ -31,6 +31,9 @@ func preview(ctx context.Context, out io.Writer, plan *config.Plan, takeBack boo
 	for _, step := range steps {
 		fmt.Fprintln(out, step)
 	}
+	if local := plan.Tunnel.Local; local.IsValid() && !ours4(local) {
+		fmt.Fprintf(out, "warning: no interface of this host has the local address %s: nothing arrives until one has it\n", local)
+	}
 	previewExposed(out, plan)
 	return nil
 }

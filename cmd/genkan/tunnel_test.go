@@ -107,6 +107,7 @@ func TestTunnelConfirm(t *testing.T) {
 	t.Cleanup(func() { h.genkan(t, "tunnel", "down") })
 
 	mustContain(t, h.genkan(t, append(up, "--dry-run")...), lab.Front6.String(), "lets in: ICMPv6, answers\n")
+	mustContain(t, h.genkan(t, append(up, "--dry-run", "--local", "192.0.2.99")...), "warning: no interface of this host has the local address 192.0.2.99: ")
 	h.waitAsBefore(t)
 
 	mustContain(t, h.genkan(t, append(up, "--confirm", "-5s")...), "exit status 1: ", "--confirm -5s: no time to confirm in; write one like 60s")
