@@ -5,7 +5,9 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"runtime"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/gaissmai/bart"
 )
@@ -85,15 +87,30 @@ func benchmarkMillion(b *testing.B, build func([]Prefix) func(Addr) bool) {
 				asks[i] = Addr{prefixes[i*61%len(prefixes)].p.Addr()}
 			}
 			b.ReportAllocs()
-			i := 0
+			i, began := 0, cpuTime(b)
 			for b.Loop() {
 				if i++; !contains(asks[i%len(asks)]) {
 					b.Fatal("lost")
 				}
 			}
+			reportCPU(b, began)
 			b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/1e6, "MB")
 		})
 	}
+}
+
+// cpuTime is what this process has had of the CPU. Other work on the machine
+// stretches it less than the time on the wall.
+func cpuTime(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+func reportCPU(b *testing.B, began time.Duration) {
+	b.ReportMetric(float64(cpuTime(b)-began)/float64(b.N), "cpu-ns/op")
 }
 
 // BenchmarkMiss is what BenchmarkSetMillion's figures are to be read against:
