@@ -120,8 +120,8 @@ func (m *matcher) add(w string, v verb, env *Env, b *SetBuilder) error {
 		m.lists, m.listNames = append(m.lists, l), append(m.listNames, w)
 	case named && (mechanism == "6rd" || mechanism == "nat64" || mechanism == "6to4"):
 		return m.addInside(w, mechanism, rest, v, env)
-	case strings.HasSuffix(w, ","):
-		return fail(w, "targets are separated by spaces; write %q", strings.TrimSuffix(w, ","))
+	case strings.Contains(w, ","):
+		return fail(w, "targets are separated by spaces; write %q", strings.Join(strings.FieldsFunc(w, func(r rune) bool { return r == ',' }), " "))
 	case strings.Contains(w, "-") && !isWord(w):
 		r, err := ParseRange(w)
 		b.Add(r)

@@ -11,12 +11,14 @@ import (
 type Admin struct {
 	Pos    acl.Pos // of the header
 	Listen Text    // ADDRESS:PORT
+
+	hasListen bool // it is written, though maybe as no text
 }
 
 func adminFields() []field[Admin] {
 	return []field[Admin]{
 		{"listen", `"127.0.0.1:6464"`, "one address and port, best of the loopback: the status page, /metrics, /healthz and /status by HTTP, to look at only",
-			func(d *decoder, a *Admin, v *value) { a.Listen = d.text(v) }},
+			func(d *decoder, a *Admin, v *value) { a.Listen, a.hasListen = d.text(v), true }},
 	}
 }
 
@@ -26,6 +28,8 @@ func (k *checker) admin(places []place) netip.AddrPort {
 	switch {
 	case a == nil || k.anyDamage():
 		return netip.AddrPort{}
+	case !a.Listen.Given() && a.hasListen:
+		return netip.AddrPort{} // what was written could not be read, and has been reported
 	case !a.Listen.Given():
 		k.mistake(a.Pos, "[admin] has no listen; write listen = \"127.0.0.1:6464\"")
 		return netip.AddrPort{}

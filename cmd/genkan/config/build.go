@@ -91,12 +91,12 @@ func (k *checker) placeOf(msg string) acl.Pos {
 			return pos
 		}
 		if says("site", s.Name) {
-			return s.Name.Pos
+			return s.service.placeOf(msg)
 		}
 	}
 	for _, f := range k.c.Forwards {
 		if says("forward", f.Name) {
-			return f.Name.Pos
+			return f.service.placeOf(msg)
 		}
 	}
 	for _, l := range k.c.Listeners {
@@ -116,6 +116,18 @@ func (k *checker) placeOf(msg string) acl.Pos {
 		return k.c.ACME.Pos
 	}
 	return acl.Pos{File: k.c.File}
+}
+
+// placeOf finds the value of a service that a fault of it is about, as in `site "x": to "192.0.2.1:80": …`; else it is the name.
+func (s *service) placeOf(msg string) acl.Pos {
+	for key, texts := range map[string][]Text{"listen": s.Listen, "to": s.To} {
+		for _, t := range texts {
+			if strings.Contains(msg, fmt.Sprintf("%q: %s %q: ", s.Name.S, key, t.S)) {
+				return t.Pos
+			}
+		}
+	}
+	return s.Name.Pos
 }
 
 // placeOfListen finds the listen that a fault of two listeners begins with.
@@ -440,7 +452,11 @@ func (k *checker) tunnelConfig() *tunnel.Config {
 	}
 	if len(k.mistakes) == 0 {
 		if err := out.Validate(); err != nil {
-			k.mistake(t.Pos, "[tunnel] %s", oneLine(err))
+			pos, msg := t.Pos, oneLine(err)
+			if strings.HasPrefix(msg, "6rd prefix ") && !t.DHCP {
+				pos = t.Prefix.Pos
+			}
+			k.mistake(pos, "[tunnel] %s", msg)
 		}
 	}
 	return out

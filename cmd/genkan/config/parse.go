@@ -75,7 +75,7 @@ func (p *parser) recover(bad *unstable.ParserError) bool {
 	}
 	offset, msg := p.explain(start, wrong, bad.Message)
 	p.r.broken(p.at(offset), "%s", msg)
-	if strings.HasPrefix(p.line(start), "[") {
+	if isHeaderElsewhere(p.line(start)) {
 		p.current = nil
 	}
 	single := endsWithLine(p.line(start))
@@ -121,6 +121,15 @@ func endsWithLine(line string) bool {
 	value = strings.TrimLeft(value, " \t")
 	return !ok && !strings.HasPrefix(line, "[") || ok && value != "" && !strings.ContainsAny(value[:1], "[{") &&
 		!strings.HasPrefix(value, `"""`) && !strings.HasPrefix(value, "'''")
+}
+
+// isHeaderElsewhere reports whether a line that cannot be read opens a table: as a broken header, one behind bytes that
+// are no text, or in the ways of YAML, JSON and nginx. What follows belongs to that, and not to the table before.
+func isHeaderElsewhere(line string) bool {
+	if i := strings.IndexByte(line, '['); i >= 0 && strings.IndexFunc(line[:i], func(r rune) bool { return r > ' ' && r < 0x7f }) < 0 {
+		return true
+	}
+	return strings.HasSuffix(line, "{") && !strings.Contains(line, "=") || strings.HasSuffix(line, ":")
 }
 
 // looksLikeExpression reports whether a line can begin a header or a key.

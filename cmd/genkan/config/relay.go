@@ -10,8 +10,9 @@ import (
 // the networks that such servers trust, so the Internet could send mail through it (DESIGN §3; mailcow #3598, #4220, #5242).
 func (k *checker) openRelay(f *Forward, out *proxy.Forward) {
 	own := out.Source == proxy.SourceOwn || out.Source == proxy.SourceTransparent && out.Pool == "" // IPv6 clients: ours
-	if f.AllowOpenRelay || !own || carriesClient(out) {
-		return
+	misspelt := f.hasAnnounce && (f.Announce == nil || len(out.Announce) < len(f.Announce))
+	if f.AllowOpenRelay || !own || carriesClient(out) || misspelt {
+		return // misspelt: what it was to say is not known, and has been reported
 	}
 	what := ""
 	switch {

@@ -55,7 +55,7 @@ type service struct {
 
 	AllowOpenRelay bool // the backend may take every client for the front itself
 
-	hasAccess, hasListen, hasTo bool
+	hasAccess, hasListen, hasTo, hasAnnounce bool
 
 	noTo bool // requests are answered without a backend, or by somebody else's
 }
@@ -91,7 +91,7 @@ func common[T any](of func(*T) *service, announce string) []field[T] {
 		{"source", `"pool"`, "the address that the backend sees: \"own\" (default), \"pool\", \"pool:NAME\" or \"transparent\"",
 			func(d *decoder, t *T, v *value) { of(t).Source = d.text(v) }},
 		{"announce", announce, "how the backend learns who the client is, always a list",
-			func(d *decoder, t *T, v *value) { of(t).Announce = d.list(v) }},
+			func(d *decoder, t *T, v *value) { of(t).Announce, of(t).hasAnnounce = d.list(v), true }},
 		{"balance", `"least"`, "which of several backends: \"round-robin\" (default), \"least\" connections or \"hash\" of the client",
 			func(d *decoder, t *T, v *value) { of(t).Balance = d.choice(v, "round-robin", "least", "hash") }},
 		{"check", `{ interval = "5s" }`, "a health check of each backend by TCP, or with path by HTTP",
