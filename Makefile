@@ -29,6 +29,7 @@ bench: build    ## against other proxies and tunnels, side by side
 	$(GO) run ./integration/bench -http -rounds 3 -time 2s
 	$(GO) run ./integration/bench -tunnel
 	$(GO) test -run '^$$' -bench ListLoad -benchtime 3x ./integration/bench
+	$(GO) test -run '^$$' -bench 'TenRules|Million' ./acl ./acl/limit
 
 install: build  ## the program, its unit, manuals and completions into DESTDIR/PREFIX
 	./cmd/genkan/dist/install.sh
