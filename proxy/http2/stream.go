@@ -71,9 +71,9 @@ const keptFields = 64
 
 // recycle gives the memory of a stream back where nobody can know it any more:
 // it was answered in a fiber, on the loop that all else of its connection runs
-// on, and no timer is about to ring.
+// on, it does not stay, and no timer is about to ring.
 func (st *stream) recycle() {
-	if st.bell.ch != nil || st.bell.stray || st.arrived.stray {
+	if st.bell.ch != nil || st.bell.stray || st.arrived.stray || st.stays {
 		return
 	}
 	header := st.req.Header

@@ -46,10 +46,11 @@ func TestMalformed(t *testing.T) {
 	c, seen := f.dialRaw(t), 0
 	send := func(name string, want int, frames ...[]byte) {
 		t.Helper()
-		if c.Context().Err() != nil {
-			c = f.dialRaw(t)
-		}
 		s, err := c.OpenStreamSync(t.Context())
+		if err != nil { // what was sent last has ended the connection
+			c = f.dialRaw(t)
+			s, err = c.OpenStreamSync(t.Context())
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
