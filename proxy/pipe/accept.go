@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -12,6 +13,10 @@ import (
 
 // acceptBatch is how many connections a loop takes before it serves again.
 const acceptBatch = 4
+
+// quietAfter is for how many seconds accepts must not have failed before it is
+// logged again: at the limit each client that goes lets one more in.
+const quietAfter = 60
 
 // rest is a listener that a loop left alone until a tick.
 type rest struct {
@@ -65,14 +70,11 @@ func (l *loop) accept(fd int32) {
 		fd, _, err := unix.RawSyscall6(unix.SYS_ACCEPT4, uintptr(a.fd), uintptr(unsafe.Pointer(&l.peer)), uintptr(unsafe.Pointer(&size)), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
 		switch err {
 		case 0:
-			if a.failed.Load() {
-				a.failed.Store(false)
-			}
 			l.welcome(a, int32(fd), addrPort(&l.peer))
 		case unix.EAGAIN:
 			return
 		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
-			if a.failed.CompareAndSwap(false, true) {
+			if now := time.Now().Unix(); now-a.failed.Swap(now) > quietAfter {
 				l.engine.log.Warn("cannot accept; trying again every 200 ms", "listener", a.addr, "error", err)
 			}
 			l.resting = append(l.resting, rest{a, l.now + restTick})

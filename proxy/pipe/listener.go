@@ -18,7 +18,7 @@ type Listener struct {
 	fd     int32
 	addr   netip.AddrPort
 	handle func(*Conn)
-	failed atomic.Bool // the last accept: it was logged
+	failed atomic.Int64 // when an accept failed last, Unix seconds
 
 	inherits bool // accepted sockets have SO_OOBINLINE already
 
