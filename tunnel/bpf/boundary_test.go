@@ -56,6 +56,7 @@ func TestBoundaries(t *testing.T) {
 				add(rule.Trusted, false)
 			}
 			add(out.Own, true)
+			add(out.Silent, true)
 			own := addr{0x26064700 << 32, 2} // a relay's clients are on the Internet
 			if len(out.Own) > 0 {
 				own = addr{out.Own[0].Hi, out.Own[0].Lo | ^out.Own[0].LoMask&1}
