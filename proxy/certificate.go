@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -21,6 +23,19 @@ type certificate struct {
 }
 
 func (c certificate) exists() bool { return c.pair != nil || c.from != nil }
+
+// slow tells that a handshake with c may wait, for an order or a store, or keep
+// a processor for milliseconds, as a signature by RSA does.
+func (c certificate) slow() bool {
+	if c.pair == nil {
+		return c.from != nil
+	}
+	switch c.pair.Certificate().PrivateKey.(type) {
+	case *ecdsa.PrivateKey, ed25519.PrivateKey:
+		return false
+	}
+	return true
+}
 
 // get gives the certificate for a name in a handshake.
 func (c certificate) get(hello *tls.ClientHelloInfo, name string) (*tls.Certificate, error) {

@@ -53,6 +53,7 @@ type service struct {
 	tls       bool        // the listener says so
 	hasCert   bool        // one of sites has a certificate, or gets one
 	hasAuto   bool        // one of sites gets one
+	slow      bool        // a handshake may take long: one of the certificates is slow
 	tlsConfig *tls.Config // nil: the sites speak no TLS
 	trusted   []*acl.List // proxies that sites believe: they are many clients each
 	quic      bool        // a site with a certificate wants HTTP/3
@@ -201,6 +202,7 @@ func (st *state) addSite(c Site, s *Server, errs *faults) {
 			}
 			svc.hasCert = svc.hasCert || one.cert.exists()
 			svc.hasAuto = svc.hasAuto || one.cert.from != nil
+			svc.slow = svc.slow || one.cert.slow()
 			svc.quic = svc.quic || one.cert.exists() && !c.NoHTTP3
 			for _, pattern := range c.Hosts {
 				name, err := canonicalPattern(pattern)

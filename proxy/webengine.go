@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/netip"
@@ -148,7 +149,7 @@ func (w *webEngine) take(a *arrival) {
 		a.server.gate.leave()
 		w.serving.Done()
 	}
-	if a.svc.tlsConfig == nil {
+	if a.svc.tlsConfig == nil || !a.svc.slow {
 		if !w.serveOnLoop(a, one, ended) {
 			leave()
 		}
@@ -168,7 +169,7 @@ func (w *webEngine) take(a *arrival) {
 	}()
 }
 
-// serveOnLoop gives a plain connection to one of the loops. It is false where
+// serveOnLoop gives a connection to one of the loops. It is false where
 // the connection is gone.
 func (w *webEngine) serveOnLoop(a *arrival, one *stream, ended func()) bool {
 	loop := w.loop()
@@ -184,10 +185,14 @@ func (w *webEngine) serveOnLoop(a *arrival, one *stream, ended func()) bool {
 			return false
 		}
 	}
-	c := w.front.NewConn(conn, nil, a.source(), w.handler(a, one))
-	one.cutWith(c.Cut)
 	a.server.conns.add(one)
 	w.serving.Add(1)
+	if a.svc.tlsConfig != nil {
+		w.shakeOnLoop(a, one, conn, ended)
+		return true
+	}
+	c := w.front.NewConn(conn, nil, a.source(), w.handler(a, one))
+	one.cutWith(c.Cut)
 	c.Start(ended)
 	return true
 }
@@ -221,24 +226,28 @@ func (w *webEngine) serve(a *arrival, one *stream, ended func()) bool {
 		a.conn.Close()
 		return false
 	}
-	// The handshake would have held up the others on the loop.
 	conn, err := w.loop().Take(a.conn)
 	if err != nil {
 		w.server.log.Warn("connection refused", "client", a.addr(), "cause", err)
 		return false
 	}
+	w.serveSession(a, one, session, swap, conn, from, ended)
+	return true
+}
+
+// serveSession serves the requests of a TLS session that goes on over conn.
+func (w *webEngine) serveSession(a *arrival, one *stream, session *tls.Conn, swap *fiber.Swap, conn *fiber.Conn, from message.Source, ended func()) {
 	h := w.handler(a, one)
 	if session.ConnectionState().NegotiatedProtocol == "h2" {
 		c := w.front2.NewSecureConn(session, swap, conn, nil, from, h)
 		one.cutWith(c.Cut)
 		c.Start(ended)
-		return true
+		return
 	}
 	swap.Conn = conn
 	c := w.front.NewSecureConn(session, swap, from, h)
 	one.cutWith(c.Cut)
 	c.Start(ended)
-	return true
 }
 
 // loop is the loop whose turn it is.

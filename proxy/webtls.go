@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
+	"time"
 
 	"genkan/acl"
 	"genkan/proxy/certs"
@@ -104,12 +106,54 @@ func (w *webEngine) handshake(a *arrival, swap *fiber.Swap, from *message.Source
 		}
 		return nil, err
 	}
+	return conn, greeted(conn, from)
+}
+
+// greeted completes from by what a handshake has brought.
+func greeted(conn *tls.Conn, from *message.Source) error {
 	cs := conn.ConnectionState()
 	if certs.IsChallenge(cs) {
-		return nil, errChallenge
+		return errChallenge
 	}
 	from.TLS = true
 	from.ServerName, _ = serverName(cs.ServerName)
 	from.Proof = cs.VerifiedChains
-	return conn, nil
+	return nil
+}
+
+// shakeOnLoop makes conn a TLS connection on its loop, and serves it: where a
+// handshake waits for nobody but the client, and takes a part of a millisecond,
+// a goroutine and its way through the runtime's poller cost more than they spare
+// the others.
+func (w *webEngine) shakeOnLoop(a *arrival, one *stream, conn *fiber.Conn, ended func()) {
+	guard := w.sweeper.Guard(conn, nil)
+	guard.Read(a.state.timeouts.Handshake)
+	guard.Write(a.state.timeouts.Handshake)
+	one.cutWith(guard.Strike)
+	fail := func(err error) {
+		guard.Release()
+		w.server.log.Debug("no TLS", "client", a.addr(), "cause", err)
+		conn.Close()
+		ended()
+	}
+	shake := func() {
+		swap, from := &fiber.Swap{Conn: conn}, a.source()
+		session := tls.Server(swap, a.svc.tlsConfig)
+		err := session.Handshake()
+		if err == nil {
+			err = greeted(session, &from)
+		}
+		if err != nil {
+			if guard.ReadStruck() && time.Since(a.began) >= a.state.timeouts.Handshake {
+				w.server.bites.bite(message.LimitHeadTime)
+			}
+			fail(err)
+			return
+		}
+		guard.Release()
+		w.serveSession(a, one, session, swap, conn, from, ended)
+	}
+	if loop := conn.Loop(); !loop.Post(func() { loop.Go(shake) }) {
+		fail(net.ErrClosed)
+	}
 }
