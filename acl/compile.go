@@ -38,7 +38,7 @@ func Compile(rules []RuleText, env Env) (*Policy, error) {
 	if env.Limits == nil {
 		env.Limits = NewLimits(0)
 	}
-	p := &Policy{in: insides{env.NAT64, env.SixRD}}
+	p := &Policy{in: insides{env.NAT64, env.SixRD}, rules: make([]rule, 0, len(rules))}
 	var errs Errors
 	seen := map[string]int{}
 	for _, text := range rules {

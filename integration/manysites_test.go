@@ -43,6 +43,12 @@ func TestReliableWithTenThousandSites(t *testing.T) {
 	reload, reloadCPU := time.Since(began), cpuTime(t, p.Pid())-startCPU
 	checkSite(t, w, "new.example.jp")
 	checkSite(t, w, "c1.example.jp")
+	for n := range 3 { // no plan of before stays in memory
+		mustWrite(t, filepath.Join(dir, "00001.toml"), fmt.Sprintf("[site.\"again%d.example.jp\"]\nlisten = \"%s:80\"\nto = \"%s:8080\"\n", n, lab.FrontV4, lab.BackendV4))
+		if said := w.ask(t, "reload"); !strings.Contains(said, fmt.Sprintf("\n+ site \"again%d.example.jp\"\n", n)) {
+			t.Errorf("reload says %.300q", said)
+		}
+	}
 	memory := residentMemory(t, p.Pid())
 	t.Logf("%d sites: start %v (CPU %v), reload %v (CPU %v), %d MiB at most", sites,
 		start.Round(time.Millisecond), startCPU, reload.Round(time.Millisecond), reloadCPU, memory>>20)

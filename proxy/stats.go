@@ -131,13 +131,6 @@ func (s *Server) Stats() Stats {
 		Services: []ServiceStats{}, Backends: []BackendStats{}, Rules: []RuleStats{}, Pools: []pool.Stats{}, // none is [] in JSON
 	}
 	add := func(kind, name string, g gateway) {
-		c := g.count
-		stats.Services = append(stats.Services, ServiceStats{
-			Kind: kind, Name: name,
-			Allowed: c.allowed.Load(), Denied: c.denied.Load(), Shadowed: c.shadowed.Load(),
-			Failed: c.failed.Load(), Up: c.up.Load(), Down: c.down.Load(),
-			Waited: c.waited.snapshot(),
-		})
 		for _, t := range g.access.Tallies() {
 			stats.Rules = append(stats.Rules, RuleStats{kind, name, t})
 		}
@@ -156,9 +149,7 @@ func (s *Server) Stats() Stats {
 			}
 		}
 	}
-	slices.SortFunc(stats.Services, func(a, b ServiceStats) int {
-		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
-	})
+	stats.Services = st.counts()
 	slices.SortStableFunc(stats.Rules, func(a, b RuleStats) int {
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
 	})
@@ -175,4 +166,33 @@ func (s *Server) Stats() Stats {
 		stats.Pools = append(stats.Pools, st.pools[name].Stats())
 	}
 	return stats
+}
+
+// Families are Stats' IPv4 and IPv6.
+func (s *Server) Families() (ipv4, ipv6 FamilyStats) { return s.stats.family(0), s.stats.family(1) }
+
+// Services are Stats' Services.
+func (s *Server) Services() []ServiceStats { return s.state.Load().counts() }
+
+// counts are what sites and forwards have done, by kind, then name.
+func (st *state) counts() []ServiceStats {
+	all := make([]ServiceStats, 0, len(st.forwards)+len(st.sites))
+	add := func(kind, name string, c *serviceCounters) {
+		all = append(all, ServiceStats{
+			Kind: kind, Name: name,
+			Allowed: c.allowed.Load(), Denied: c.denied.Load(), Shadowed: c.shadowed.Load(),
+			Failed: c.failed.Load(), Up: c.up.Load(), Down: c.down.Load(),
+			Waited: c.waited.snapshot(),
+		})
+	}
+	for name, one := range st.forwards {
+		add("forward", name, one.count)
+	}
+	for name, one := range st.sites {
+		add("site", name, one.count)
+	}
+	slices.SortFunc(all, func(a, b ServiceStats) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
+	})
+	return all
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -60,25 +61,31 @@ func (a archive) keep(k kept) error {
 	if err := os.MkdirAll(a.dir, 0o700); err != nil {
 		return err
 	}
-	running, runningErr := a.load(runningConfig)
-	if runningErr == nil && running.same(k) {
-		return nil
-	}
 	text, err := json.Marshal(k)
 	if err != nil {
 		return err
+	}
+	running, runningErr := os.ReadFile(filepath.Join(a.dir, runningConfig))
+	if runningErr == nil && bytes.Equal(whatIsKept(running), whatIsKept(text)) {
+		return nil
 	}
 	// Whatever fails, or is killed, in between: there is always a whole running one.
 	next := filepath.Join(a.dir, nextConfig)
 	if err := replaceFile(next, text, 0o600); err != nil {
 		return err
 	}
-	if runningErr == nil { // a damaged one is of no use to anybody
+	if runningErr == nil && json.Valid(running) { // a damaged one is of no use to anybody
 		if err := a.copyLink(runningConfig, formerConfig); err != nil {
 			return err
 		}
 	}
 	return os.Rename(next, filepath.Join(a.dir, runningConfig))
+}
+
+// whatIsKept is the JSON of a kept configuration behind the time since when it is in force.
+func whatIsKept(text []byte) []byte {
+	_, files, _ := bytes.Cut(text, []byte(`,"file":`))
+	return files
 }
 
 // copyLink makes the file of one name the file of another, too.

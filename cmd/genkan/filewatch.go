@@ -33,12 +33,7 @@ func (f *front) watchFiles(ctx context.Context) {
 	defer timer.Stop()
 	var refused []config.Source // what was tried in vain, and is not tried again
 	for {
-		plan := f.lists.current()
-		if plan.Watch {
-			for _, dir := range folders(plan) {
-				_ = watcher.Add(dir) // again is fine; one that is gone has no files
-			}
-		}
+		f.watchFolders(watcher)
 		select {
 		case <-ctx.Done():
 			return
@@ -50,6 +45,7 @@ func (f *front) watchFiles(ctx context.Context) {
 		case <-timer.C:
 		}
 		timer.Reset(fileLook)
+		plan := f.lists.current() // and not while it waits: that would keep a plan in memory beside the next one
 		if !plan.Watch {
 			continue
 		}
@@ -60,6 +56,17 @@ func (f *front) watchFiles(ctx context.Context) {
 		if !f.reloadAndWait(ctx) {
 			refused = now
 		}
+	}
+}
+
+// watchFolders has the plan's folders watched, where it wants that.
+func (f *front) watchFolders(watcher *fsnotify.Watcher) {
+	plan := f.lists.current()
+	if !plan.Watch {
+		return
+	}
+	for _, dir := range folders(plan) {
+		_ = watcher.Add(dir) // again is fine; one that is gone has no files
 	}
 }
 

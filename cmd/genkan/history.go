@@ -25,7 +25,7 @@ type familySample struct {
 // A servicesSample is how sites and forwards stood at a moment.
 type servicesSample struct {
 	at       time.Time
-	services map[[2]string]proxy.ServiceStats // by kind and name
+	services map[[2]string]proxy.ServiceStats // by kind and name; those that are missing had counted nothing
 }
 
 // A history remembers what rates are made of. The zero history remembers nothing.
@@ -37,11 +37,12 @@ type history struct {
 }
 
 // serve takes samples until ctx ends.
-func (h *history) serve(ctx context.Context, stats func() proxy.Stats) {
+func (h *history) serve(ctx context.Context, s *proxy.Server) {
 	tick := time.NewTicker(historyEvery)
 	defer tick.Stop()
 	for {
-		h.add(time.Now(), stats())
+		ipv4, ipv6 := s.Families()
+		h.add(time.Now(), ipv4, ipv6, s.Services)
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -50,23 +51,27 @@ func (h *history) serve(ctx context.Context, stats func() proxy.Stats) {
 	}
 }
 
-func (h *history) add(at time.Time, s proxy.Stats) {
+// add takes one sample. services is asked now and then only: there may be ten thousand.
+func (h *history) add(at time.Time, ipv4, ipv6 proxy.FamilyStats, services func() []proxy.ServiceStats) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if len(h.families) == historyLong {
 		h.families = slices.Delete(h.families, 0, 1)
 	}
-	h.families = append(h.families, familySample{at, s.IPv4.Accepted, s.IPv6.Accepted})
+	h.families = append(h.families, familySample{at, ipv4.Accepted, ipv6.Accepted})
 	if h.samples%minuteEvery == 0 {
-		h.minutes[0], h.minutes[1] = h.minutes[1], servicesSample{at, servicesByName(s.Services)}
+		h.minutes[0], h.minutes[1] = h.minutes[1], servicesSample{at, servicesByName(services())}
 	}
 	h.samples++
 }
 
+// servicesByName keeps those that anything has happened to: of ten thousand, few.
 func servicesByName(all []proxy.ServiceStats) map[[2]string]proxy.ServiceStats {
-	byName := make(map[[2]string]proxy.ServiceStats, len(all))
+	byName := make(map[[2]string]proxy.ServiceStats)
 	for _, s := range all {
-		byName[[2]string{s.Kind, s.Name}] = s
+		if s.Allowed+s.Denied+s.Shadowed+s.Failed > 0 {
+			byName[[2]string{s.Kind, s.Name}] = s
+		}
 	}
 	return byName
 }

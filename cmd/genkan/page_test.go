@@ -59,10 +59,10 @@ func TestHistory(t *testing.T) {
 	start := time.Unix(1_000_000, 0)
 	for i := range historyLong + 10 {
 		n := int64(i * 100)
-		h.add(start.Add(time.Duration(i)*historyEvery), proxy.Stats{
-			IPv4: proxy.FamilyStats{Accepted: n}, IPv6: proxy.FamilyStats{Accepted: 2 * n},
-			Services: []proxy.ServiceStats{{Kind: "site", Name: "a", Allowed: n}},
-		})
+		h.add(start.Add(time.Duration(i)*historyEvery), proxy.FamilyStats{Accepted: n}, proxy.FamilyStats{Accepted: 2 * n},
+			func() []proxy.ServiceStats {
+				return []proxy.ServiceStats{{Kind: "site", Name: "a", Allowed: n}, {Kind: "site", Name: "idle"}}
+			})
 	}
 	rates := h.rates()
 	if len(rates) != historyLong-1 || rates[0] != (familyRate{10, 20}) || rates[len(rates)-1] != rates[0] {

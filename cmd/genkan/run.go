@@ -1,8 +1,6 @@
 package main
 
 import (
-	"context"
-
 	"github.com/spf13/cobra"
 
 	"genkan/cmd/genkan/config"
@@ -47,10 +45,9 @@ SIGTERM and SIGINT let what is open finish and undo everything; a second one end
 				plan.Tunnel.Replace = replace
 			}
 			log = log.With("front", hostname())
-			return untilSignal(cmd.Context(), log, func(ctx context.Context) error {
-				f := &front{plan: plan, log: log, out: io.out, reloads: true, socket: socket, from: from, logs: hub}
-				return f.serve(ctx)
-			})
+			// Only the front has the plan: what else did would keep it in memory beside the next one, for ever.
+			f := &front{plan: plan, log: log, out: io.out, reloads: true, socket: socket, from: from, logs: hub}
+			return untilSignal(cmd.Context(), log, f.serve)
 		},
 	}
 	configFlag(cmd, &file)

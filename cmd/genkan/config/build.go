@@ -49,31 +49,56 @@ type Options struct {
 // reads only the files that the configuration names. The error is of type Mistakes.
 func Load(file string, opt Options) (*Plan, error) {
 	r := newReport()
-	c := read(r, file)
-	k := newChecker(r, c, opt)
-	plan := k.build()
+	plan := planOf(r, file, opt)
 	if len(r.mistakes) == 0 {
-		k.parts(plan)
+		judge(r, plan)
 	}
 	if err := r.err(); err != nil {
 		return nil, err
 	}
 	plan.Sources, plan.IncludeFrom = r.sources, r.folders
 	plan.Warnings = r.sorted(r.warnings)
-	plan.Chosen = r.sorted(k.chosen)
 	return plan, nil
+}
+
+// planOf reads and builds a file. What was read is not needed any more when it returns, and is the larger part of the memory
+// that ten thousand sites take on their way.
+func planOf(r *report, file string, opt Options) *Plan {
+	k := newChecker(r, read(r, file), opt)
+	plan := k.build()
+	plan.Chosen = r.sorted(k.chosen)
+	return plan
+}
+
+// judge is parts for a plan of planOf. Where a mistake stands is looked for only when there is one.
+func judge(r *report, plan *Plan) {
+	err := judgeOf(plan)
+	if err == nil {
+		return
+	}
+	again := newReport()
+	newChecker(r, read(again, plan.File), Options{}).place(err)
 }
 
 // parts lets the proxy judge its part of a plan, for what only it knows. It opens nothing.
 func (k *checker) parts(plan *Plan) {
+	if err := judgeOf(plan); err != nil {
+		k.place(err)
+	}
+}
+
+// judgeOf is what the proxy says to a plan.
+func judgeOf(plan *Plan) error {
 	cfg := plan.Proxy
 	if plan.Tunnel != nil {
 		cfg.Tunnel = acl.AddrFrom(netip.IPv6Loopback()) // some address: the tunnel's is not known without a network
 	}
 	_, err := proxy.New(cfg)
-	if err == nil {
-		return
-	}
+	return err
+}
+
+// place reports what the proxy has said, each with its place.
+func (k *checker) place(err error) {
 	all := []error{err}
 	if many, ok := err.(interface{ Unwrap() []error }); ok {
 		all = many.Unwrap()
@@ -158,25 +183,25 @@ func (k *checker) build() *Plan {
 	plan.routePos = map[string]acl.Pos{}
 	plan.Env = envs[k.c.File]
 	plan.Lists = k.listFiles()
-	var places []place
+	places := make([]place, 0, 2*(len(k.c.Sites)+len(k.c.Forwards)))
 	var services []*service
-	for i := range k.c.Sites {
-		s := &k.c.Sites[i]
-		out := k.site(s, envs[s.Name.Pos.File])
+	plan.Proxy.Sites = make([]proxy.Site, len(k.c.Sites))
+	plan.Proxy.Forwards = make([]proxy.Forward, len(k.c.Forwards))
+	for i, s := range k.c.Sites {
+		out := &plan.Proxy.Sites[i]
+		*out = k.site(s, envs[s.Name.Pos.File])
 		services = append(services, &s.service)
 		for i := range s.Routes {
 			services = append(services, &s.Routes[i].service)
 			plan.routePos[s.Routes[i].Name.S] = s.Routes[i].Name.Pos
 		}
-		plan.Proxy.Sites = append(plan.Proxy.Sites, out)
-		places = append(places, k.places(&s.service, out.Listen, place{service: "site " + quote(out.Name), site: &out})...)
+		places = append(places, k.places(&s.service, out.Listen, place{service: "site " + quote(out.Name), site: out})...)
 	}
-	for i := range k.c.Forwards {
-		f := &k.c.Forwards[i]
-		out := k.forward(f, envs[f.Name.Pos.File])
+	for i, f := range k.c.Forwards {
+		out := &plan.Proxy.Forwards[i]
+		*out = k.forward(f, envs[f.Name.Pos.File])
 		services = append(services, &f.service)
-		plan.Proxy.Forwards = append(plan.Proxy.Forwards, out)
-		places = append(places, k.places(&f.service, out.Listen, place{service: "forward " + quote(out.Name), forward: &out})...)
+		places = append(places, k.places(&f.service, out.Listen, place{service: "forward " + quote(out.Name), forward: out})...)
 	}
 	slices.SortStableFunc(places, func(a, b place) int { return k.compare(a.pos, b.pos) })
 	k.shared(places)

@@ -24,8 +24,8 @@ type Config struct {
 	ACME        *ACME   // nil: what holds without it
 	Log         Log
 	Lists       []List
-	Sites       []Site
-	Forwards    []Forward
+	Sites       []*Site
+	Forwards    []*Forward
 	Listeners   []Listener
 	Pools       []Pool
 
@@ -40,20 +40,21 @@ type Prefix struct {
 
 // partialFields are the keys that an included file may have too.
 func partialFields() []field[Config] {
+	site, forward := siteFields(), forwardFields() // once for all that there are
 	return []field[Config]{
 		{"site", `[site."www.example.jp"]`, "one HTTP service each, found by Host",
 			func(d *decoder, c *Config, v *value) {
-				c.Sites = append(c.Sites, tables(d, v, func(name Text, t *table) Site {
-					s := Site{service: service{Name: name}}
-					decode(d, t, siteFields(), &s)
+				c.Sites = append(c.Sites, tables(d, v, func(name Text, t *table) *Site {
+					s := &Site{service: service{Name: name}}
+					decode(d, t, site, s)
 					return s
 				})...)
 			}},
 		{"forward", `[forward.ssh]`, "one TCP or UDP service each, found by its port",
 			func(d *decoder, c *Config, v *value) {
-				c.Forwards = append(c.Forwards, tables(d, v, func(name Text, t *table) Forward {
-					f := Forward{service: service{Name: name}}
-					decode(d, t, forwardFields(), &f)
+				c.Forwards = append(c.Forwards, tables(d, v, func(name Text, t *table) *Forward {
+					f := &Forward{service: service{Name: name}}
+					decode(d, t, forward, f)
 					return f
 				})...)
 			}},

@@ -30,9 +30,11 @@ type field[T any] struct {
 // A decoder reads values into structs and collects what does not fit.
 type decoder struct {
 	*report
-	key   string // the key being read, for errors
-	write string // its example
-	top   []string
+	key   string   // the key being read, for errors
+	write string   // its example
+	top   []string // the keys of the main file; nil: an included one is read
+
+	partial []string // those that an included one may have
 
 	schema *schema // what values may be goes here, and none is read
 }
@@ -91,7 +93,7 @@ func (d *decoder) wrong(v *value) {
 
 // text reads one string; empty ones are refused.
 func (d *decoder) text(v *value) Text {
-	if d.says(stringSchema()) {
+	if d.schema != nil && d.says(stringSchema()) {
 		return Text{}
 	}
 	if v.kind != text {
@@ -107,7 +109,7 @@ func (d *decoder) text(v *value) Text {
 
 // texts reads a string or a list of strings. A list that was written is never nil.
 func (d *decoder) texts(v *value) []Text {
-	if d.says(stringOrListSchema()) {
+	if d.schema != nil && d.says(stringOrListSchema()) {
 		return nil
 	}
 	if v.kind != array {
@@ -121,7 +123,7 @@ func (d *decoder) texts(v *value) []Text {
 
 // list reads a list of strings.
 func (d *decoder) list(v *value) []Text {
-	if d.says(stringsSchema()) {
+	if d.schema != nil && d.says(stringsSchema()) {
 		return nil
 	}
 	if v.kind != array {

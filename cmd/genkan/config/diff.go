@@ -11,11 +11,12 @@ import (
 
 // parts writes each named part of a configuration out, without the places, so that two can be compared.
 func (c *Config) parts() map[string]string {
-	all := map[string]string{
+	all := make(map[string]string, len(c.Sites)+len(c.Forwards)+len(c.Lists)+len(c.Listeners)+len(c.Pools)+8)
+	maps.Copy(all, map[string]string{
 		"what stands above the first header": fmt.Sprint(c.Embedded, spellPrefixes(c.NAT64), spellPrefixes(c.Backends), c.MaxConns, c.StateDir, c.Watch, c.User, c.ByPort, c.Underscores),
 		"[timeouts]":                         fmt.Sprint(c.Timeouts),
 		"[limits]":                           fmt.Sprint(c.Limits),
-	}
+	})
 	if t := c.Tunnel; t != nil {
 		plain := *t
 		plain.Pos, plain.Prefix.Pos, plain.Routed, plain.DNSUpdate = acl.Pos{}, acl.Pos{}, nil, nil
@@ -36,10 +37,10 @@ func (c *Config) parts() map[string]string {
 		all["[acme]"] = fmt.Sprint(acme)
 	}
 	for _, s := range c.Sites {
-		all["site "+quote(s.Name.S)] = digest(s)
+		all["site "+quote(s.Name.S)] = digest(*s)
 	}
 	for _, f := range c.Forwards {
-		all["forward "+quote(f.Name.S)] = digest(f)
+		all["forward "+quote(f.Name.S)] = digest(*f)
 	}
 	for _, l := range c.Lists {
 		name := "list " + quote(l.Name.S)

@@ -42,7 +42,7 @@ func (k *checker) environments() map[string]acl.Env {
 	for file := range k.files {
 		env := base
 		if file != k.c.File && len(local[file]) > 0 {
-			env.Lists = maps.Clone(local[file])
+			env.Lists = local[file]
 			maps.Copy(env.Lists, local[k.c.File])
 		} else {
 			env.Lists = local[k.c.File]

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 	"syscall"
@@ -21,9 +22,10 @@ const (
 // read reads the file and all that it includes into one Config, and reports what is wrong with each value by itself.
 func read(r *report, file string) *Config {
 	c := &Config{File: file}
-	d := &decoder{report: r, top: keysOf(fields())}
+	all, partial := fields(), partialFields()
+	d := &decoder{report: r, top: keysOf(all), partial: keysOf(partial)}
 	if root := r.tree(file); root != nil {
-		decode(d, root, fields(), c)
+		decode(d, root, all, c)
 	}
 	for _, name := range r.includes(c) {
 		root := r.tree(name)
@@ -31,7 +33,7 @@ func read(r *report, file string) *Config {
 			continue
 		}
 		d.mainOnly(root, file)
-		decode(&decoder{report: r}, root, partialFields(), c)
+		decode(&decoder{report: r}, root, partial, c)
 	}
 	return c
 }
@@ -43,10 +45,18 @@ type Source struct {
 }
 
 // Sources reads a configuration's files, the main one first, whether they hold or not. Those that cannot be read are not
-// among them.
+// among them. What included files say is not looked at: there may be thousands, to be compared every half minute.
 func Sources(file string) []Source {
 	r := newReport()
-	read(r, file)
+	c := &Config{File: file}
+	if root := r.tree(file); root != nil {
+		decode(&decoder{report: r}, root, fields(), c)
+	}
+	for _, name := range r.includes(c) {
+		if src, err := readBounded(name); err == nil {
+			r.sources = append(r.sources, Source{name, string(src)})
+		}
+	}
 	return r.sources
 }
 
@@ -62,7 +72,7 @@ func keysOf[T any](fields []field[T]) []string {
 func (d *decoder) mainOnly(root *table, main string) {
 	kept := root.entries[:0]
 	for _, e := range root.entries {
-		if i := indexOf(d.top, e.key); i >= 0 && indexOf(keysOf(partialFields()), e.key) < 0 {
+		if i := indexOf(d.top, e.key); i >= 0 && indexOf(d.partial, e.key) < 0 {
 			d.mistake(e.pos, "%q cannot stand in an included file, which may have [site], [forward] and [lists]; move it to %s", e.key, main)
 			continue
 		}
@@ -97,16 +107,43 @@ func (r *report) tree(file string) *table {
 // readBounded reads a file that is not absurdly large.
 func readBounded(file string) ([]byte, error) {
 	// A named pipe that nobody writes to would be waited for without end.
-	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	fd, err := syscall.Open(file, syscall.O_RDONLY|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
+	for errors.Is(err, syscall.EINTR) {
+		fd, err = syscall.Open(file, syscall.O_RDONLY|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
+	}
 	if err != nil {
 		return nil, err
 	}
+	var stat syscall.Stat_t
+	if err := syscall.Fstat(fd, &stat); err == nil && stat.Mode&syscall.S_IFMT == syscall.S_IFREG && stat.Size <= largest {
+		return readRegular(fd, int(stat.Size))
+	}
+	f := os.NewFile(uintptr(fd), file)
 	defer f.Close()
 	src, err := io.ReadAll(io.LimitReader(f, largest+1))
 	if err == nil && len(src) > largest {
 		err = errors.New("larger than 16 MiB; split it with include")
 	}
 	return src, err
+}
+
+// readRegular reads and closes a regular file of about size bytes. An os.File would try to have each of ten thousand waited
+// for by the poller, which takes longer than to read them.
+func readRegular(fd, size int) ([]byte, error) {
+	defer syscall.Close(fd) // only read: nothing can be lost
+	src := make([]byte, 0, size+1)
+	for len(src) <= largest {
+		n, err := syscall.Read(fd, src[len(src):cap(src)])
+		switch {
+		case errors.Is(err, syscall.EINTR):
+			continue
+		case err != nil || n == 0:
+			return src, err
+		}
+		src = src[:len(src)+n]
+		src = slices.Grow(src, 1) // it grows while it is read
+	}
+	return nil, errors.New("larger than 16 MiB; split it with include")
 }
 
 // cause is an error without the path that stands in front of it already, and with what to do.

@@ -70,8 +70,8 @@ func (k *checker) shared(places []place) {
 		spot
 		what string // "host NAME", "sni NAME", "all" TLS and other connections, or "a site"
 	}
-	first := make(map[claim]place)
-	take := func(p place, at spot, claims, against []string, why string) bool {
+	first := make(map[claim]*place, 2*len(places))
+	take := func(p *place, at spot, claims, against []string, why string) bool {
 		for _, c := range against {
 			if other, taken := first[claim{at, c}]; taken && other.service != p.service {
 				k.mistake(p.pos, "listen %q is taken by %s (%s), and %s", p.Listen, other.service, other.pos, why)
@@ -85,7 +85,8 @@ func (k *checker) shared(places []place) {
 		}
 		return true
 	}
-	for _, p := range places {
+	for i := range places {
+		p := &places[i]
 		for _, at := range p.spots() {
 			if !p.claim(at, take) {
 				break
@@ -95,7 +96,7 @@ func (k *checker) shared(places []place) {
 }
 
 // claim takes a spot, as far as the service needs it.
-func (p place) claim(at spot, take func(p place, at spot, claims, against []string, why string) bool) bool {
+func (p *place) claim(at spot, take func(p *place, at spot, claims, against []string, why string) bool) bool {
 	const byName = "nothing tells their clients apart; choose another port, or write sni = [\"NAME\"]"
 	switch {
 	case p.forward != nil && len(p.forward.SNI) == 0:

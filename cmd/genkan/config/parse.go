@@ -23,17 +23,17 @@ type parser struct {
 	src   []byte
 	lines []int // the offset at which each line begins
 
-	toml    unstable.Parser
-	base    int    // where in src the text that toml reads begins
-	end     int    // where in src the last good expression ended
-	root    *table // the file
-	current *table // what keys go into; nil after a broken header: its keys are skipped
+	toml    *unstable.Parser // the report's: its memory serves the next file, too
+	base    int              // where in src the text that toml reads begins
+	end     int              // where in src the last good expression ended
+	root    *table           // the file
+	current *table           // what keys go into; nil after a broken header: its keys are skipped
 }
 
 // parse reads one file into a tree and reports what is wrong with its form.
 func parse(r *report, file string, src []byte) *table {
 	src = bytes.TrimPrefix(src, []byte("\xef\xbb\xbf"))
-	p := &parser{r: r, file: file, src: src, lines: []int{0}}
+	p := &parser{r: r, file: file, src: src, toml: &r.toml, lines: make([]int, 1, bytes.Count(src, []byte("\n"))+1)}
 	for i, c := range src {
 		if c == '\n' {
 			p.lines = append(p.lines, i+1)
@@ -203,10 +203,15 @@ func (p *parser) value(n *unstable.Node, offset int, name string, depth int) *va
 	if n.Raw.Length > 0 {
 		offset = p.offset(n)
 	}
-	v := &value{pos: p.at(offset), raw: string(p.toml.Raw(n.Raw))}
+	v := &value{pos: p.at(offset)}
 	if depth == deepest {
 		p.r.mistake(v.pos, "lists and tables stand more than %d deep in each other; no key here needs that", deepest)
 		return v
+	}
+	switch n.Kind {
+	case unstable.String, unstable.Array, unstable.InlineTable:
+	default:
+		v.raw = string(p.toml.Raw(n.Raw))
 	}
 	switch n.Kind {
 	case unstable.String:

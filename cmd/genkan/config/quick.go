@@ -37,7 +37,7 @@ func (q Quick) Plan() (*Plan, error) {
 	for _, a := range q.Announce {
 		f.Announce = append(f.Announce, Text{a, pos})
 	}
-	k := newChecker(r, &Config{File: pos.File, Forwards: []Forward{f}}, Options{})
+	k := newChecker(r, &Config{File: pos.File, Forwards: []*Forward{&f}}, Options{})
 	plan := k.build()
 	plan.Proxy.StateDir = ""
 	if len(r.mistakes) == 0 {

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/pelletier/go-toml/v2/unstable"
+
 	"genkan/acl"
 )
 
@@ -46,6 +48,7 @@ type report struct {
 	damaged  map[string]bool // files of which a part could not be read at all
 	sources  []Source        // what was read, in that order
 	folders  []string        // that include looks into
+	toml     unstable.Parser // of the file that is read
 }
 
 func newReport() *report {

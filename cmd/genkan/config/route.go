@@ -33,9 +33,9 @@ func routeFields() []field[Route] {
 }
 
 // routes reads the routes of a site.
-func (d *decoder) routes(v *value, site Text) []Route {
+func (d *decoder) routes(v *value, site Text, fields []field[Route]) []Route {
 	if d.schema != nil {
-		d.says(schema{Type: "array", Items: d.inner(func() { decode(d, nil, routeFields(), new(Route)) })})
+		d.says(schema{Type: "array", Items: d.inner(func() { decode(d, nil, fields, new(Route)) })})
 		return nil
 	}
 	if v.kind != array {
@@ -49,7 +49,7 @@ func (d *decoder) routes(v *value, site Text) []Route {
 			continue
 		}
 		r := Route{service: service{Name: Text{site.S, item.pos}}}
-		decode(d, item.table, routeFields(), &r)
+		decode(d, item.table, fields, &r)
 		r.Name.S += r.Path.S
 		all = append(all, r)
 	}

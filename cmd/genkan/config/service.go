@@ -75,6 +75,7 @@ type Check struct {
 
 // common are the keys of sites and forwards. of finds the shared part in either.
 func common[T any](of func(*T) *service, announce string) []field[T] {
+	check := checkFields()
 	return []field[T]{
 		{"listen", `"tunnel:80" or a list of such`, "where clients come in: tunnel:PORT, V4:PORT, [V6]:PORT or :PORT for both families; udp/ in front for UDP; PORT-PORT for a range",
 			func(d *decoder, t *T, v *value) { s := of(t); s.hasListen = true; s.Listen = d.texts(v) }},
@@ -95,7 +96,7 @@ func common[T any](of func(*T) *service, announce string) []field[T] {
 		{"balance", `"least"`, "which of several backends: \"round-robin\" (default), \"least\" connections or \"hash\" of the client",
 			func(d *decoder, t *T, v *value) { of(t).Balance = d.choice(v, "round-robin", "least", "hash") }},
 		{"check", `{ interval = "5s" }`, "a health check of each backend by TCP, or with path by HTTP",
-			func(d *decoder, t *T, v *value) { sub(d, v, checkFields(), &of(t).Check) }},
+			func(d *decoder, t *T, v *value) { sub(d, v, check, &of(t).Check) }},
 		{"max_conns", `100`, "how much one backend is given at once; no bound without it",
 			func(d *decoder, t *T, v *value) { of(t).MaxConns = d.number(v, 1, 1<<20) }},
 		{"cert", `"/etc/ssl/www.example.jp.pem"`, "the certificate with its chain, PEM; sites speak TLS on port 443, a forward on all its ports, and the server behind speaks plain",
@@ -149,8 +150,9 @@ func siteFields() []field[Site] {
 	}...)
 	own = append(own, clientCertFields()...)
 	own = append(own, handlingFields(func(s *Site) *Handling { return &s.Handling })...)
+	route := routeFields()
 	return append(own, field[Site]{"route", `[[site."www.example.jp".route]]`, "a part of the site, found by its path; may be repeated",
-		func(d *decoder, s *Site, v *value) { s.Routes = d.routes(v, s.Name) }})
+		func(d *decoder, s *Site, v *value) { s.Routes = d.routes(v, s.Name, route) }})
 }
 
 func clientCertFields() []field[Site] {

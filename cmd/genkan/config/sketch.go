@@ -17,9 +17,10 @@ type Sketch struct {
 func SketchOf(file string) Sketch {
 	r := newReport()
 	c := &Config{File: file}
-	d := &decoder{report: r, top: keysOf(fields())}
+	all, partial := fields(), partialFields()
+	d := &decoder{report: r, top: keysOf(all), partial: keysOf(partial)}
 	if root := r.tree(file); root != nil {
-		decode(d, root, fields(), c)
+		decode(d, root, all, c)
 	}
 	for _, name := range r.includes(c) {
 		// Customers by the thousand, and hardly one with a log of its own.
@@ -28,7 +29,7 @@ func SketchOf(file string) Sketch {
 		}
 		if root := r.tree(name); root != nil {
 			d.mainOnly(root, file)
-			decode(&decoder{report: r}, root, partialFields(), c)
+			decode(&decoder{report: r}, root, partial, c)
 		}
 	}
 	s := Sketch{StateDir: stateDir(c), User: c.User.S}

@@ -20,7 +20,7 @@ const (
 type value struct {
 	kind  kind
 	pos   acl.Pos
-	raw   string   // as written, for scalars
+	raw   string   // as written, for scalars but text
 	text  string   // decoded, for kind text
 	items []*value // for kind array
 	table *table   // for kind inline, and for every [header]
@@ -42,24 +42,43 @@ type table struct {
 	header  bool    // the header itself was written, not only implied by a deeper one
 	closed  bool    // made by { } or by a dotted key: no header may add to it
 	entries []*entry
-	index   map[string]*entry
+	index   map[string]*entry // of tables that are large; nil: they are looked through
 }
 
 func newTable(pos acl.Pos, name string) *table {
-	return &table{pos: pos, name: name, index: make(map[string]*entry)}
+	return &table{pos: pos, name: name}
 }
+
+// large is how many keys a table has when an index finds them faster.
+const large = 16
 
 // get returns the entry of a key, nil where there is none.
 func (t *table) get(key string) *entry {
 	if t == nil {
 		return nil
 	}
-	return t.index[key]
+	if t.index != nil {
+		return t.index[key]
+	}
+	for _, e := range t.entries {
+		if e.key == key {
+			return e
+		}
+	}
+	return nil
 }
 
 func (t *table) add(e *entry) {
 	t.entries = append(t.entries, e)
-	t.index[e.key] = e
+	if t.index == nil && len(t.entries) > large {
+		t.index = make(map[string]*entry, 2*large)
+		for _, e := range t.entries {
+			t.index[e.key] = e
+		}
+	}
+	if t.index != nil {
+		t.index[e.key] = e
+	}
 }
 
 // found says what was written, for the second half of a type error.
