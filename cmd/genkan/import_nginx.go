@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"genkan/acl"
 	"genkan/cmd/genkan/config"
 )
 
@@ -43,6 +42,9 @@ type nginxImport struct {
 	left  []string // FILE:LINE: directive: why
 	names map[string]int
 	files int
+
+	shared      map[string]*listenerTable // by listener
+	sharedOrder []string
 }
 
 // mostIncluded bounds the files of one configuration.
@@ -118,15 +120,9 @@ func (im *nginxImport) rest() string {
 	return b.String()
 }
 
-// own are directives that mean nothing for Genkan: how nginx itself runs, and
-// what Genkan does anyway.
-var own = []string{"user", "worker_processes", "pid", "error_log", "events", "sendfile", "tcp_nopush", "tcp_nodelay", "types_hash_max_size",
-	"default_type", "include", "server_names_hash_bucket_size", "keepalive_timeout", "proxy_http_version", "proxy_buffering", "server_tokens",
-	"ssl_session_cache", "ssl_session_timeout", "ssl_session_tickets", "ssl_prefer_server_ciphers", "worker_connections", "proxy_redirect", "http2"}
-
 // convert writes the sites and forwards of a whole configuration.
 func (im *nginxImport) convert(all []directive) string {
-	im.names = map[string]int{}
+	im.names, im.shared = map[string]int{}, map[string]*listenerTable{}
 	for _, d := range all {
 		switch {
 		case d.name == "http":
@@ -135,23 +131,26 @@ func (im *nginxImport) convert(all []directive) string {
 			im.stream(d.block)
 		case d.name == "server": // a file of sites-available by itself
 			im.server(d, all)
-		case d.name != "upstream" && !slices.Contains(own, d.name):
-			im.leave(d, "unknown here")
+		case !slices.Contains(elsewhere, d.name):
+			im.unknown([]directive{d}, nil)
 		}
 	}
+	im.writeShared()
 	return im.out.String()
 }
 
+// elsewhere are directives around servers that the servers look up themselves.
+var elsewhere = []string{"upstream", "map", "allow", "deny", "client_max_body_size", "limit_req_zone", "limit_conn_zone", "limit_req", "limit_conn",
+	"auth_basic", "auth_basic_user_file", "set_real_ip_from", "real_ip_header", "proxy_set_header", "add_header",
+	"ssl_certificate", "ssl_certificate_key", "proxy_timeout"}
+
 func (im *nginxImport) http(block []directive) {
 	for _, d := range block {
-		switch {
-		case d.name == "server":
+		if d.name == "server" {
 			im.server(d, block)
-		case slices.Contains([]string{"upstream", "allow", "deny", "client_max_body_size"}, d.name) || slices.Contains(own, d.name):
-		default:
-			im.leave(d, "it stands outside of a server")
 		}
 	}
+	im.unknown(block, append([]string{"server"}, elsewhere...))
 }
 
 // name makes a name that has not been given yet.
@@ -163,60 +162,54 @@ func (im *nginxImport) name(want string) string {
 	return want
 }
 
-// listen translates one listen of nginx: 80, *:80, [::]:80, 192.0.2.1:80, 192.0.2.1.
-func listenOf(arg string) (string, bool) {
-	port := func(s string) bool { n, err := strconv.ParseUint(s, 10, 16); return err == nil && n > 0 }
-	switch host, number, found := cutLast(arg, ":"); {
-	case strings.HasPrefix(arg, "unix:"):
-		return "", false
-	case port(arg):
-		return "0.0.0.0:" + arg, true
-	case found && port(number) && host == "*":
-		return "0.0.0.0:" + number, true
-	case found && port(number):
-		return arg, true
-	}
-	if a, err := acl.ParsePrefix(arg); err == nil {
-		if a.Is4() {
-			return arg + ":80", true
-		}
-		return "[" + strings.Trim(arg, "[]") + "]:80", true
-	}
-	return "", false
-}
+// own are directives that mean nothing for Genkan: how nginx itself runs, and
+// what Genkan does anyway.
+var own = []string{"user", "worker_processes", "worker_cpu_affinity", "worker_rlimit_nofile", "worker_shutdown_timeout", "pid", "error_log", "events",
+	"load_module", "sendfile", "tcp_nopush", "tcp_nodelay", "types", "types_hash_max_size", "types_hash_bucket_size", "variables_hash_max_size",
+	"default_type", "include", "server_names_hash_bucket_size", "server_names_hash_max_size", "keepalive_timeout", "keepalive_requests",
+	"proxy_http_version", "proxy_buffering", "proxy_buffers", "proxy_buffer_size", "proxy_busy_buffers_size", "proxy_request_buffering",
+	"server_tokens", "ssl_session_cache", "ssl_session_timeout", "ssl_session_tickets", "ssl_prefer_server_ciphers", "ssl_buffer_size",
+	"worker_connections", "proxy_redirect", "http2", "http3", "quic_retry", "log_format", "client_body_buffer_size", "reset_timedout_connection",
+	"ssl_preread", "proxy_socket_keepalive", "proxy_ssl_server_name", "proxy_ssl_session_reuse", "limit_req_status", "limit_conn_status",
+	"limit_req_log_level", "limit_conn_log_level", "log_not_found", "port_in_redirect", "server_name_in_redirect", "absolute_redirect", "msie_padding"}
 
-func cutLast(s, sep string) (before, after string, found bool) {
-	if i := strings.LastIndex(s, sep); i >= 0 {
-		return s[:i], s[i+len(sep):], true
-	}
-	return s, "", false
-}
-
-// listens joins the listeners of a server; both wildcards of a port are ":PORT".
-func (im *nginxImport) listens(block []directive, udp bool) (all []string, fallback, proxied bool) {
-	for _, d := range find(block, "listen") {
-		if len(d.args) == 0 {
+// unknown lists what no function here has looked at, with what an operator does instead.
+func (im *nginxImport) unknown(block []directive, handled []string) {
+	for _, d := range block {
+		if slices.Contains(handled, d.name) || slices.Contains(own, d.name) || d.name == "access_log" && slices.Equal(d.args, []string{"off"}) {
 			continue
 		}
-		at, ok := listenOf(d.args[0])
-		if !ok {
-			im.leave(d, "no address that Genkan listens on")
-			continue
+		why := "unknown here"
+		for _, instead := range insteads {
+			if slices.ContainsFunc(instead.of, func(name string) bool {
+				return name == d.name || strings.HasSuffix(name, "_") && strings.HasPrefix(d.name, name)
+			}) {
+				why = instead.why
+				break
+			}
 		}
-		both := strings.HasPrefix(at, "[::]:") && slices.Contains(d.args, "ipv6only=off")
-		if port, found := strings.CutPrefix(at, "[::]:"); found && slices.Contains(all, "0.0.0.0:"+port) || both {
-			all = slices.DeleteFunc(all, func(s string) bool { return s == "0.0.0.0:"+port })
-			at = ":" + port
-		} else if port, found := strings.CutPrefix(at, "0.0.0.0:"); found && slices.Contains(all, "[::]:"+port) {
-			all = slices.DeleteFunc(all, func(s string) bool { return s == "[::]:"+port })
-			at = ":" + port
-		}
-		if udp && slices.Contains(d.args, "udp") {
-			at = "udp/" + at
-		}
-		all = append(all, at)
-		fallback = fallback || slices.Contains(d.args, "default_server")
-		proxied = proxied || slices.Contains(d.args, "proxy_protocol")
+		im.leave(d, why)
 	}
-	return all, fallback, proxied
+}
+
+// insteads say what an operator does about directives that are not carried over. What ends with _ is how names begin.
+var insteads = []struct {
+	of  []string
+	why string
+}{
+	{[]string{"root", "alias", "index", "try_files", "autoindex", "expires", "fastcgi_", "uwsgi_", "scgi_", "include_mime", "disable_symlinks", "etag"},
+		"Genkan serves no files and speaks HTTP only; let a web server behind do it, and name that in to"},
+	{[]string{"gzip", "gzip_", "brotli", "brotli_"}, "Genkan does not compress; the server behind may"},
+	{[]string{"proxy_cache", "proxy_cache_", "proxy_store"}, "Genkan keeps no cache"},
+	{[]string{"access_log"}, "write [log] access, or access_log"},
+	{[]string{"error_page"}, "write error_pages"},
+	{[]string{"ssl_protocols", "ssl_ciphers", "ssl_dhparam", "ssl_ecdh_curve", "ssl_conf_command", "ssl_early_data"}, "tls_profile chooses"},
+	{[]string{"ssl_stapling", "ssl_stapling_", "ssl_trusted_certificate", "resolver", "resolver_"}, "Genkan does without"},
+	{[]string{"ssl_client_certificate", "ssl_verify_client", "ssl_verify_depth", "ssl_crl"}, "it asks clients who they are, so look at it: write client_ca"},
+	{[]string{"auth_request", "auth_request_", "auth_jwt", "auth_jwt_", "satisfy", "secure_link", "secure_link_", "valid_referers", "internal", "limit_except", "geo"},
+		"it refuses somebody, so look at it"},
+	{[]string{"proxy_read_timeout", "proxy_send_timeout", "proxy_connect_timeout", "client_header_timeout", "client_body_timeout", "send_timeout"},
+		"[timeouts] has the bounds of every wait"},
+	{[]string{"rewrite", "if", "set", "map", "split_clients", "sub_filter", "sub_filter_", "mirror"}, "Genkan rewrites nothing; redirect and strip are what there is"},
+	{[]string{"limit_rate", "limit_rate_"}, "there is no bound on bytes a second"},
 }

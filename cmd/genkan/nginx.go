@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -15,10 +16,10 @@ type directive struct {
 	depth bool // it has a block, maybe an empty one
 }
 
-// find returns the directives of a name in a block.
-func find(block []directive, name string) (found []directive) {
+// find returns the directives of some names in a block.
+func find(block []directive, names ...string) (found []directive) {
 	for _, d := range block {
-		if d.name == name {
+		if slices.Contains(names, d.name) {
 			found = append(found, d)
 		}
 	}
@@ -33,6 +34,22 @@ func first(block []directive, name string) string {
 	}
 	return all[len(all)-1].args[0]
 }
+
+// A scope is a block with those around it, the innermost first. What a block does not say, nginx takes from the next.
+type scope [][]directive
+
+// all returns the directives of some names from the innermost block that has one of them.
+func (s scope) all(names ...string) []directive {
+	for _, block := range s {
+		if found := find(block, names...); len(found) > 0 {
+			return found
+		}
+	}
+	return nil
+}
+
+// first is first of the innermost block that has the name.
+func (s scope) first(name string) string { return first(s.all(name), name) }
 
 // deepest bounds blocks within blocks.
 const deepest = 32
