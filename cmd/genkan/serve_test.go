@@ -223,7 +223,7 @@ func checkNotified(t *testing.T, l *net.UnixConn, want string) {
 func TestPortTaken(t *testing.T) {
 	taken := startEcho(t)
 	file := filepath.Join(t.TempDir(), "genkan.toml")
-	text := "[forward.a]\nlisten = [\"127.0.0.1:0\", \"" + taken + "\"]\nto = \"127.0.0.2:9\"\n"
+	text := "state_dir = \"" + t.TempDir() + "\"\n[forward.a]\nlisten = [\"127.0.0.1:0\", \"" + taken + "\"]\nto = \"127.0.0.2:9\"\n"
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -344,7 +344,8 @@ func TestListAdd(t *testing.T) {
 func TestMissingPrivilege(t *testing.T) {
 	needRoot(t) // to drop them
 	file := filepath.Join(t.TempDir(), "genkan.toml")
-	if err := os.WriteFile(file, []byte("[tunnel]\nprefix = \"2001:e41::/32\"\nrelays = [\"192.0.2.1\"]\n"), 0o644); err != nil {
+	text := "state_dir = \"" + t.TempDir() + "\"\n[tunnel]\nprefix = \"2001:e41::/32\"\nrelays = [\"192.0.2.1\"]\n"
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	var out []byte
