@@ -68,3 +68,58 @@ func TestAnsweredEarly(t *testing.T) {
 		})
 	}
 }
+
+// Streams that stay keep their memory while others come and go.
+func TestStayBesideOthers(t *testing.T) {
+	f := startFront(t, webtest.StartRecorder(t).Addr, nil)
+	c, err := net.Dial("tcp", f.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	io.WriteString(c, h2.ClientPreface)
+	fr := h2.NewFramer(c, nil)
+	fr.WriteSettings()
+	var head bytes.Buffer
+	enc := hpack.NewEncoder(&head)
+	ask := func(id uint32, end bool) {
+		head.Reset()
+		for _, f := range [][2]string{{":method", "POST"}, {":scheme", "http"}, {":path", "/"}, {":authority", "a.test"}} {
+			enc.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]})
+		}
+		if !end {
+			enc.WriteField(hpack.HeaderField{Name: "content-length", Value: "5"})
+			enc.WriteField(hpack.HeaderField{Name: "expect", Value: "nothing"}) // 417 at once
+		}
+		fr.WriteHeaders(h2.HeadersFrameParam{StreamID: id, BlockFragment: head.Bytes(), EndHeaders: true, EndStream: end})
+	}
+	const each = 40
+	for i := range uint32(each) {
+		ask(4*i+1, false)
+		ask(4*i+3, true)
+	}
+	in, answered := reader(c), 0
+	for answered < 2*each {
+		c.SetReadDeadline(time.Now().Add(patience))
+		f, err := in.ReadFrame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch f := f.(type) {
+		case *h2.MetaHeadersFrame:
+			if f.StreamEnded() {
+				answered++
+			}
+		case *h2.DataFrame:
+			if f.StreamEnded() {
+				answered++
+			}
+		}
+	}
+	for i := range uint32(each) {
+		fr.WriteData(4*i+1, true, []byte("hello"))
+	}
+	if got := listenBy(in, c, 1500*time.Millisecond); len(got.resets) > 0 || got.closed {
+		t.Errorf("told %+v", got)
+	}
+}
