@@ -25,7 +25,7 @@ func (w *webEngine) serveQUIC(d *door) {
 	t, l := w.server.state.Load().timeouts, w.server.state.Load().config.Limits
 	q := &quicDoor{door: d}
 	q.front = http3.NewServer(http3.Config{
-		Accept: func(client, local netip.AddrPort, cs tls.ConnectionState) (message.Source, message.Handler, bool) {
+		Accept: func(client, local netip.AddrPort, cs *tls.ConnectionState) (message.Source, message.Handler, bool) {
 			return w.acceptQUIC(d, client, local, cs)
 		},
 		Enter: func(client netip.AddrPort, cut func()) (func(), bool) { return w.enterQUIC(d, client, cut) },
@@ -95,7 +95,7 @@ func (f doorFinder) Profile(*tls.ClientHelloInfo) certs.Profile { return certs.I
 func (f doorFinder) Challenge(string) (*tls.Certificate, bool) { return nil, false }
 
 // acceptQUIC tells who a client is now, by the addresses of its connection.
-func (w *webEngine) acceptQUIC(d *door, client, local netip.AddrPort, cs tls.ConnectionState) (message.Source, message.Handler, bool) {
+func (w *webEngine) acceptQUIC(d *door, client, local netip.AddrPort, cs *tls.ConnectionState) (message.Source, message.Handler, bool) {
 	s := w.server
 	a := &arrival{server: s, state: s.state.Load(), door: d, at: d.endpoint, began: time.Now()}
 	if a.svc = a.state.services[d.endpoint]; a.svc == nil {

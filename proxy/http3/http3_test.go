@@ -68,7 +68,7 @@ func startFrontOn(t *testing.T, udp *net.UDPConn, older *http3.Older, backend st
 	}
 	defer c.Close()
 	h := <-handlers
-	cfg := http3.Config{Accept: func(client, local netip.AddrPort, cs tls.ConnectionState) (message.Source, message.Handler, bool) {
+	cfg := http3.Config{Accept: func(client, local netip.AddrPort, cs *tls.ConnectionState) (message.Source, message.Handler, bool) {
 		from := message.Source{Client: acl.Client{Addr: acl.AddrFrom(client.Addr())}, Local: local, TLS: true, ServerName: cs.ServerName}
 		return from, h, true
 	}}

@@ -1,6 +1,7 @@
 package http3
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -20,10 +21,10 @@ import (
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	on := r.Context().Value(sessionKey{}).(*session)
 	conn := on.conn
-	ex := &exchange{s: s, w: w, control: http.NewResponseController(w)}
+	ex := &exchange{s: s, ctx: r.Context(), w: w, control: http.NewResponseController(w)}
 	on.begin()
 	defer func() { on.end(r.Context().Err() != nil || ex.reset.Load()) }()
-	from, h, ok := s.accept(conn)
+	from, h, ok := s.accept(conn, &on.tls)
 	if !ok {
 		conn.CloseWithError(refused, "")
 		return
@@ -41,18 +42,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
-	stop := make(chan struct{})
-	var watching sync.WaitGroup
-	watching.Go(func() {
-		select {
-		case <-r.Context().Done():
-			ex.req.Abort()
-		case <-stop:
-		}
-	})
+	stop := context.AfterFunc(r.Context(), ex.req.Abort)
 	whole := ex.answer(conn, h)
-	close(stop)
-	watching.Wait()
+	stop()
 	if !whole {
 		// net/http's word for a reset: the client must not take what it has
 		// for the whole answer.
@@ -63,6 +55,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 // An exchange is one request and its answer. It is the request's body.
 type exchange struct {
 	s       *Server
+	ctx     context.Context // ends where the client does not want the answer
 	w       http.ResponseWriter
 	control *http.ResponseController
 	req     message.Request
@@ -70,6 +63,7 @@ type exchange struct {
 	body   io.Reader
 	key    message.WebSocketKey // of a websocket, else ""
 	first  []byte               // read ahead to see whether there is content
+	ahead  [1]byte              // room for it
 	asked  bool                 // 100 was sent
 	got    int64
 	waited time.Duration
@@ -170,9 +164,8 @@ func (ex *exchange) fields(h http.Header) (status int) {
 
 // peek looks whether there is content at all.
 func (ex *exchange) peek() {
-	ex.first = make([]byte, 512)
-	n, err := ex.read(ex.first)
-	ex.first = ex.first[:n]
+	n, err := ex.read(ex.ahead[:])
+	ex.first = ex.ahead[:n]
 	if n == 0 && err == io.EOF {
 		ex.req.Length = 0
 	}

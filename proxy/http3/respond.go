@@ -1,6 +1,7 @@
 package http3
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"strconv"
@@ -74,8 +75,11 @@ func (ex *exchange) send(resp *message.Response) (sent int64, err error) {
 	}
 	ex.deadline()
 	ex.w.WriteHeader(resp.Status)
-	if resp.Body == nil {
-		return 0, ex.control.Flush()
+	switch {
+	case resp.Length == 0 || resp.Body == nil && resp.Length > 0:
+		return 0, ex.unwanted()
+	case resp.Body == nil:
+		return 0, ex.control.Flush() // else quic-go would say a length
 	}
 	room := frames.Get().(*[frameSize]byte)
 	defer frames.Put(room)
@@ -93,6 +97,9 @@ func (ex *exchange) send(resp *message.Response) (sent int64, err error) {
 				return sent, werr
 			}
 			sent += int64(n)
+			if sent == resp.Length {
+				return sent, ex.unwanted()
+			}
 			if resp.Body.Ready() == 0 {
 				if werr := ex.control.Flush(); werr != nil {
 					return sent, werr
@@ -110,6 +117,11 @@ func (ex *exchange) send(resp *message.Response) (sent int64, err error) {
 		}
 	}
 }
+
+// unwanted is why nobody reads the end of an answer, which quic-go sends when
+// we are done, with the end of the stream in the same packet; nil: it is
+// wanted, as far as we know.
+func (ex *exchange) unwanted() error { return context.Cause(ex.ctx) }
 
 // expire ends an exchange that lasted too long.
 func (ex *exchange) expire() {

@@ -37,7 +37,7 @@ type Config struct {
 	// Accept says who a client is and who answers it, for the two ends of a
 	// connection; ok is false to refuse it. It is asked for each request.
 	// Required.
-	Accept func(client, local netip.AddrPort, cs tls.ConnectionState) (from message.Source, h message.Handler, ok bool)
+	Accept func(client, local netip.AddrPort, cs *tls.ConnectionState) (from message.Source, h message.Handler, ok bool)
 
 	// Relay moves bytes both ways after a websocket handshake and returns
 	// when both are done with. Nil: websocket is not served.
@@ -181,7 +181,8 @@ const (
 
 // serveConn answers the requests of one connection.
 func (s *Server) serveConn(c *quic.Conn) {
-	if _, _, ok := s.accept(c); !ok {
+	state := c.ConnectionState().TLS
+	if _, _, ok := s.accept(c, &state); !ok {
 		c.CloseWithError(refused, "")
 		return
 	}
@@ -204,12 +205,12 @@ func (s *Server) serveConn(c *quic.Conn) {
 
 // accept asks who the client is now. A mapped source on an IPv6 socket was
 // spelled so on the wire: it is forged.
-func (s *Server) accept(c *quic.Conn) (message.Source, message.Handler, bool) {
+func (s *Server) accept(c *quic.Conn, state *tls.ConnectionState) (message.Source, message.Handler, bool) {
 	client, local := addrPort(c.RemoteAddr()), addrPort(c.LocalAddr())
 	if acl.IsMapped(client.Addr()) {
 		return message.Source{}, nil, false
 	}
-	return s.config.Accept(client, local, c.ConnectionState().TLS)
+	return s.config.Accept(client, local, state)
 }
 
 func addrPort(a net.Addr) netip.AddrPort {

@@ -2,6 +2,7 @@ package http3
 
 import (
 	"context"
+	"crypto/tls"
 	"sync"
 	"time"
 
@@ -21,6 +22,7 @@ const pressedIdle = 5 * time.Second
 // begin: that is open, and nobody waits for it.
 type session struct {
 	conn   *quic.Conn
+	tls    tls.ConnectionState
 	config *Config
 
 	mu     sync.Mutex // guards what follows
@@ -31,7 +33,7 @@ type session struct {
 
 // newSession begins to watch a connection, until it ends.
 func newSession(conn *quic.Conn, c *Config) *session {
-	s := &session{conn: conn, config: c, aborts: message.Aborts{Max: c.MaxAborts}}
+	s := &session{conn: conn, tls: conn.ConnectionState().TLS, config: c, aborts: message.Aborts{Max: c.MaxAborts}}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.idle = time.AfterFunc(min(c.FirstRequest, c.Idle), s.expire)
