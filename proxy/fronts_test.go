@@ -152,6 +152,22 @@ func TestServerSentEvents(t *testing.T) {
 	}
 }
 
+// An answer without content has none, whatever it says of its length.
+func TestNotModified(t *testing.T) {
+	to := startBackend(t, func(c *net.TCPConn) {
+		if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+			io.WriteString(c, "HTTP/1.1 304 Not Modified\r\nContent-Length: 100\r\nETag: \"x\"\r\n\r\n")
+		}
+	})
+	_, clients, _ := startFronts(t, to, nil)
+	for _, c := range clients {
+		resp := c.ask(t, "GET", "/", nil, nil, nil)
+		if body, err := io.ReadAll(resp.Body); resp.StatusCode != 304 || len(body) > 0 || err != nil || resp.Header.Get("ETag") == "" {
+			t.Errorf("%s: %d %q %v %v", c.version, resp.StatusCode, body, err, resp.Header)
+		}
+	}
+}
+
 // 103 is there before the answer is known, with its fields.
 func TestEarlyHints(t *testing.T) {
 	seen := make(chan string, 1)

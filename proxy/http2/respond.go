@@ -163,7 +163,9 @@ func (st *stream) writeHead(resp *message.Response, data []byte, end bool) error
 		if !resp.Header.Has("Date") {
 			c.field("date", time.Now().UTC().Format("Mon, 02 Jan 2006 15:04:05 GMT"))
 		}
-		if resp.Length >= 0 {
+		// With a length behind 304, which has no content, net/http's client
+		// waits for some in spite of RFC 9113 §8.1.1.
+		if resp.Length >= 0 && resp.Status != 304 {
 			c.field("content-length", strconv.FormatInt(resp.Length, 10))
 		}
 		if err := c.writeBlock(st.id, end && len(data) == 0); err != nil || len(data) == 0 {
