@@ -206,7 +206,9 @@ func (c *call) prepare(st *state, r *message.Request) (err error) {
 	id.Scheme = one.trust.scheme(r.Source.Client, r.Header, id.Scheme)
 	// What the client claims goes, what we know comes. Hop-by-hop fields went
 	// before, so "Connection: X-Forwarded-For" takes nothing of ours away.
-	r.Header.DelFunc(one.isClaim)
+	r.Header.DelFunc(func(name string) bool {
+		return one.isClaim(name) && !(st.config.Underscores == message.PassAliases && message.IsAlias(name))
+	})
 	for _, e := range c.part.request {
 		e.Apply(&r.Header)
 	}
