@@ -41,7 +41,8 @@ func TestOutOfDescriptors(t *testing.T) {
 	before, began := cpuTicks(t, p.Pid()), time.Now()
 	echoes(t, conns[:kept])
 	time.Sleep(500 * time.Millisecond) // a time to measure over
-	if share := float64(cpuTicks(t, p.Pid())-before) / 100 / time.Since(began).Seconds(); share > 0.5 {
+	share := float64(cpuTicks(t, p.Pid())-before) / 100 / time.Since(began).Seconds()
+	if share > 0.5 {
 		t.Errorf("%.0f %% of a CPU while clients wait", 100*share)
 	}
 	for _, c := range conns[kept:] {
@@ -52,7 +53,7 @@ func TestOutOfDescriptors(t *testing.T) {
 	if err := says(conn, 10*time.Second); err != nil {
 		t.Errorf("a client of after the rush: %v", err)
 	}
-	t.Logf("accepting again after %v", time.Since(began).Round(time.Millisecond))
+	t.Logf("%d descriptors, %d clients: %.0f %% of a CPU while they wait, accepting again after %v", limit, crowd, 100*share, time.Since(began).Round(time.Millisecond))
 	echoes(t, conns[:kept])
 	told := 0
 	for line := range strings.Lines(p.Output()) {

@@ -94,6 +94,9 @@ func TestDHCPAsked(t *testing.T) {
 	if got := w.ask(t, "tunnel", "up", "--dhcp", "--dry-run"); !strings.Contains(got, "ip -6 addr add "+lab.Front6.String()+"/128 dev tun6rd nodad\n") {
 		t.Errorf("tunnel up --dhcp --dry-run: %s", got)
 	}
+	if got := w.ask(t, "init", "-"); !strings.Contains(got, "[tunnel]\ndhcp = true # found: 2001:e41::/32, relays [198.51.100.9 198.51.100.1]") {
+		t.Errorf("init: %s", got)
+	}
 	w.front(t, dhcpConfig("")+"[forward.ssh]\nlisten = \"tunnel:22\"\nto = \"10.0.0.10:22\"\naccess = [\"deny 6rd:198.18.0.0/15\", \"allow all\"]\n")
 	client := w.httpClient(lab.Client6.String(), false)
 	if err := ask(t.Context(), client, "http://["+lab.Front6.String()+"]/"); err != nil {

@@ -67,7 +67,7 @@ func TestAdmin(t *testing.T) {
 	}
 	checkDenied(t, d.forward)
 
-	for _, row := range []struct {
+	rows := []struct {
 		method, path, header string
 		status               int
 		body                 string
@@ -84,12 +84,18 @@ func TestAdmin(t *testing.T) {
 		{"GET", "/lists", "", 404, "404 page not found\n"},
 		{"GET", "/v1/config", "", 404, "404 page not found\n"},
 		{"GET", "/v1/connections", "", 404, "404 page not found\n"},
-	} {
+		{"GET", "/healthz/", "", 404, "404 page not found\n"}, // the path is matched as it is
+		{"GET", "/HEALTHZ", "", 404, "404 page not found\n"},
+		{"GET", "/%2e/v1/config", "", 404, "404 page not found\n"},
+		{"GET", "//v1/config", "", 404, "404 page not found\n"},
+	}
+	for _, row := range rows {
 		status, body := adminGet(t, row.method, d.admin, row.path, row.header)
 		if status != row.status || body != row.body {
 			t.Errorf("%s %s %s: %d %q, want %d %q", row.method, row.path, row.header, status, body, row.status, row.body)
 		}
 	}
+	t.Logf("the admin listener: %d questions, each answered or refused as it should", len(rows))
 	if status, body := adminGet(t, "GET", d.admin, "/status"); status != 200 || !strings.Contains(body, `"name":"a"`) {
 		t.Errorf("/status: %d %s", status, body)
 	}

@@ -268,7 +268,7 @@ func mustDecode[T any](t *testing.T, text []byte) (v T) {
 func TestAPIRefusesStrangers(t *testing.T) {
 	c := startConfigured(t, "")
 	api := newAPIClient(t, c.socket)
-	for _, row := range []struct {
+	rows := []struct {
 		host, origin string
 		status       int
 		want         string
@@ -277,7 +277,8 @@ func TestAPIRefusesStrangers(t *testing.T) {
 		{"localhost", "", 200, ""},
 		{"localhost", "http://localhost", 403, "not for web pages"},
 		{"rebound.example", "", 421, `Host "rebound.example" is not this machine; write localhost`},
-	} {
+	}
+	for _, row := range rows {
 		r, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+row.host+"/v1/limits", nil)
 		if err != nil {
 			t.Fatal(err)
@@ -299,6 +300,7 @@ func TestAPIRefusesStrangers(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o660 {
 		t.Errorf("socket: %v, %v", info.Mode(), err)
 	}
+	t.Logf("the unix socket: %d kinds of asker, those sent by web pages refused; mode %v", len(rows), info.Mode().Perm())
 }
 
 // How backends are steered outlives a restart.

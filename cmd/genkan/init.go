@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,10 +12,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"genkan/cmd/genkan/config"
+	"genkan/tunnel"
 )
 
 // initCommand is "genkan init": a first configuration from what is found on this host.
@@ -24,12 +27,16 @@ func initCommand(io streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "init [FILE | -]",
 		Short: "Write a first configuration from what is found on this host",
-		Long: `Init looks for this host's IPv4 address and for servers that listen on IPv4 only, and writes a commented
-configuration that puts Genkan before them, to FILE (` + configFile + ` without one) or, with -, to standard
-output. A file that exists is not touched.`,
+		Long: `Init looks for this host's IPv4 address, for the 6rd domain that the uplink's DHCP gives (it asks, which changes no
+lease), and for servers that listen on IPv4 only, and writes a commented configuration that puts Genkan before them, to FILE
+(` + configFile + ` without one) or, with -, to standard output. A file that exists is not touched.`,
 		Args: arguments(0, 1, "[FILE]"),
-		RunE: func(_ *cobra.Command, args []string) error {
-			text, err := firstConfig(look(), prefix, relays)
+		RunE: func(cmd *cobra.Command, args []string) error {
+			found := look()
+			if prefix == "" && !found.native {
+				found.askDHCP(cmd.Context())
+			}
+			text, err := firstConfig(found, prefix, relays)
 			if err != nil {
 				return err
 			}
@@ -74,6 +81,20 @@ type hostLook struct {
 	local   netip.Addr // our IPv4 address towards the Internet; zero: none
 	servers []netip.AddrPort
 	native  bool // there is an IPv6 default route
+
+	leased tunnel.Config // the 6rd domain that DHCP gives; without a prefix: none
+}
+
+// leaseWait bounds how long DHCP is waited for: a server answers within a second or never.
+const leaseWait = 6 * time.Second
+
+// askDHCP looks for option 212 in the leases of this host, then asks the server.
+func (h *hostLook) askDHCP(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, leaseWait)
+	defer cancel()
+	if found, err := tunnel.Leased(ctx, tunnel.Config{DHCP: true}); err == nil {
+		h.leased = found
+	}
 }
 
 // look looks at this host. It sends nothing.
@@ -153,6 +174,8 @@ func firstConfig(h hostLook, prefix string, relays []string) ([]byte, error) {
 			relay[i] = strconv.Quote(r)
 		}
 		fmt.Fprintf(&b, "[tunnel]\nprefix = %q # the provider's 6rd prefix\nrelays = [%s] # its border relays\n", prefix, strings.Join(relay, ", "))
+	case h.leased.Prefix.IsValid():
+		fmt.Fprintf(&b, "[tunnel]\ndhcp = true # found: %s, relays %s, which are followed as they change\n", h.leased.Prefix, h.leased.Relays)
 	case h.native:
 		on = ""
 		b.WriteString("# This host has an IPv6 default route already, so there is no [tunnel] here.\n")
@@ -189,10 +212,18 @@ func writeForward(b *strings.Builder, s netip.AddrPort, on string) {
 		to = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), s.Port())
 	}
 	fmt.Fprintf(b, "\n[forward.port%d]\nlisten = %q\nto = %q\naccess = [\"limit 30/10s\", \"allow all\"]\n", s.Port(), listen, to)
+	if protocol := protocolOf(s.Port()); protocol != "" {
+		fmt.Fprintf(b, "protocol = %q # for sensible bounds, which genkan check shows\n", protocol)
+	}
 	switch s.Port() {
 	case 25, 53, 465, 587:
 		b.WriteString("announce = [\"proxy-v2\"] # else all clients look like this host, which the server trusts: an open relay\n")
 	}
+}
+
+// protocolOf is what a well-known port speaks, where Genkan knows more of that than bytes: FTP would not work without it.
+func protocolOf(port uint16) string {
+	return map[uint16]string{21: "ftp", 22: "ssh", 25: "smtp", 53: "dns", 110: "pop3", 143: "imap", 587: "smtp"}[port]
 }
 
 // proves checks a text as "genkan check" does.

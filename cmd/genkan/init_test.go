@@ -4,7 +4,10 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+
+	"genkan/tunnel"
 )
 
 func TestFirstConfig(t *testing.T) {
@@ -28,6 +31,7 @@ access = ["limit 30/10s", "allow all"]
 listen   = "tunnel:25"
 to       = "10.0.0.1:25"
 access   = ["limit 30/10s", "allow all"]
+protocol = "smtp" # for sensible bounds, which genkan check shows
 announce = ["proxy-v2"] # else all clients look like this host, which the server trusts: an open relay
 `
 	got, err := firstConfig(h, "2001:e41::/32", []string{"61.211.224.125"})
@@ -36,6 +40,20 @@ announce = ["proxy-v2"] # else all clients look like this host, which the server
 	}
 	if string(got) != want {
 		t.Errorf("got:\n%s\nwant:\n%s", got, want)
+	}
+	// A domain by DHCP is followed, and what the operator names comes before it.
+	h.leased = tunnel.Config{Prefix: netip.MustParsePrefix("2001:e41::/32"), Relays: []netip.Addr{netip.MustParseAddr("198.51.100.1")}}
+	const leased = "\n[tunnel]\ndhcp = true # found: 2001:e41::/32, relays [198.51.100.1], which are followed as they change\n"
+	got, err = firstConfig(h, "", nil)
+	if err != nil || !strings.Contains(string(got), leased) || !strings.Contains(string(got), `listen = "tunnel:80"`) {
+		t.Errorf("%v, got:\n%s\nwant in it:\n%s", err, got, leased)
+	}
+	if got, err = firstConfig(h, "2001:db8::/32", []string{"192.0.2.1"}); err != nil || strings.Contains(string(got), "dhcp") {
+		t.Errorf("%v, got:\n%s", err, got)
+	}
+	// FTP needs to be known as such.
+	if got, err = firstConfig(hostLook{servers: []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:21")}}, "", nil); err != nil || !strings.Contains(string(got), `protocol = "ftp"`) {
+		t.Errorf("%v, got:\n%s", err, got)
 	}
 }
 
