@@ -8,6 +8,8 @@ import (
 	"time"
 
 	tea "github.com/charmbracelet/bubbletea"
+
+	"genkan/proxy"
 )
 
 // The commands about connections, backends and certificates say what is, in tables without colour for programs.
@@ -91,6 +93,24 @@ func TestTopModel(t *testing.T) {
 	}
 	if quit := press(tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune("q")}); quit == nil || quit() != tea.Quit() {
 		t.Error("q does not quit")
+	}
+}
+
+// Long names leave room for the numbers, and what a small terminal does not show is said.
+func TestTopNarrow(t *testing.T) {
+	const name = "a-very-long-name-of-a-site.customer.example.jp"
+	m := topModel{view: 1, width: 64, height: 5}
+	for _, n := range []string{"1." + name, "2." + name, "3." + name, "4." + name} {
+		m.now.state.Proxy.Services = append(m.now.state.Proxy.Services, proxy.ServiceStats{Kind: "site", Name: n, Allowed: 12345})
+	}
+	m.before = m.now
+	lines := strings.Split(m.View(), "\n")
+	if len(lines) != 5 || !strings.HasPrefix(lines[3], "site 1.") || !strings.Contains(lines[3], "…  0.0") || !strings.HasPrefix(lines[4], "and 3 more") {
+		t.Errorf("%q", lines)
+	}
+	m.width, m.height = 70, 20
+	if lines = strings.Split(m.View(), "\n"); len(lines) != 7 || !strings.HasSuffix(lines[6], "12345") {
+		t.Errorf("%q", lines)
 	}
 }
 

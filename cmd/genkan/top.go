@@ -153,10 +153,12 @@ func (m topModel) View() string {
 		fmt.Fprintf(&text, mark, i+1, name)
 	}
 	fmt.Fprintln(&text, "  tab: next, q: quit")
-	_ = printTable(&text, topRows(m.before, m.now, m.view)) // a Builder takes all
+	rows := topRows(m.before, m.now, m.view)
+	shortenNames(rows, topNames[m.view], m.width)
+	_ = printTable(&text, rows) // a Builder takes all
 	lines := strings.Split(strings.TrimSuffix(text.String(), "\n"), "\n")
-	if m.height > 0 && len(lines) > m.height {
-		lines = lines[:m.height]
+	if more := len(lines) - m.height; m.height > 1 && more > 0 {
+		lines = append(lines[:m.height-1], fmt.Sprintf("and %d more; a higher terminal shows them", more+1))
 	}
 	for i, line := range lines {
 		if runes := []rune(line); m.width > 0 && len(runes) > m.width {
@@ -168,6 +170,36 @@ func (m topModel) View() string {
 
 // topViews are the names of the views, in their order.
 var topViews = [...]string{"families", "sites and forwards", "backends", "clients"}
+
+// topNames are the columns of the views that may be long: names.
+var topNames = [...]int{0, 0, 1, 0}
+
+// shortenNames makes the names in a column so short that the others fit beside it, as numbers without an end mislead. 0 is a
+// width that is not known.
+func shortenNames(rows [][]string, column, width int) {
+	const least, gap = 8, 2
+	widest := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for i, text := range row {
+			widest[i] = max(widest[i], len([]rune(text)))
+		}
+	}
+	room := width
+	for i, w := range widest {
+		if i != column {
+			room -= w + gap
+		}
+	}
+	room = max(room, least)
+	if width == 0 || widest[column] <= room {
+		return
+	}
+	for _, row := range rows {
+		if name := []rune(row[column]); len(name) > room {
+			row[column] = string(name[:room-1]) + "…"
+		}
+	}
+}
 
 func topHead(l topLook) string {
 	s := l.state
