@@ -15,16 +15,29 @@ import (
 // Limits and Scope go on with the counts of their equal rules, which is how
 // counts outlive a reload. It is safe for concurrent use.
 type Limits struct {
-	start time.Time
-	table *limit.Table
-	conns *limit.Conns
+	start    time.Time
+	table    *limit.Table
+	conns    *limit.Conns
+	unproven *Limits
 }
 
 // NewLimits returns counters for at most maxKeys clients and prefixes, each
 // of at most 128 bytes; 0 means limit.DefaultMaxKeys.
 func NewLimits(maxKeys int) *Limits {
-	return &Limits{time.Now(), limit.NewTable(maxKeys), limit.NewConns()}
+	if maxKeys <= 0 {
+		maxKeys = limit.DefaultMaxKeys
+	}
+	l := &Limits{start: time.Now(), table: limit.NewTable(maxKeys), conns: limit.NewConns()}
+	l.unproven = &Limits{start: l.start, table: limit.NewTable(max(1, maxKeys/8)), conns: l.conns}
+	l.unproven.unproven = l.unproven
+	return l
 }
+
+// Unproven returns the counters, of an eighth of the room besides, for
+// services whose clients may give a false address, as anybody can in a UDP
+// datagram: who fills them has not filled those of TCP, whose clients have
+// proven theirs.
+func (l *Limits) Unproven() *Limits { return l.unproven }
 
 // A gate is "limit N/T" (window > 0) or "conns N".
 type gate struct {

@@ -303,9 +303,13 @@ func (k *checker) trust(s *Site, env acl.Env) proxy.Trust {
 }
 
 func (k *checker) forward(f *Forward, env acl.Env) proxy.Forward {
+	listen := k.listens(&f.service, "forward")
+	if slices.ContainsFunc(listen, func(l proxy.Listen) bool { return l.Network == "udp" }) {
+		env.Limits = env.Limits.Unproven()
+	}
 	out := proxy.Forward{
 		Name:            f.Name.S,
-		Listen:          k.listens(&f.service, "forward"),
+		Listen:          listen,
 		To:              k.backends(&f.service, "forward"),
 		Access:          k.policy(k.presetAccess(f), env),
 		Shadow:          f.Shadow,
