@@ -116,10 +116,10 @@ func (u *ufw) writeRest(b *strings.Builder, carried []bool) {
 	for i, l := range u.lines {
 		why := l.odd
 		switch {
+		case l.out:
+			why = "not about who comes in"
 		case why == "" && carried[i]:
 			continue
-		case why == "" && l.out:
-			why = "not about who comes in"
 		case why == "":
 			why = "no site or forward listens there"
 		}
@@ -128,7 +128,7 @@ func (u *ufw) writeRest(b *strings.Builder, carried []bool) {
 			first = false
 		}
 		note := ""
-		if l.odd != "" && l.action != "allow" && l.action != "limit" {
+		if l.odd != "" && !l.out && l.action != "allow" && l.action != "limit" {
 			note = "; it refuses somebody, so look at it"
 		}
 		fmt.Fprintf(b, "#   %s   (%s%s)\n", l.text, why, note)
