@@ -8,21 +8,21 @@ import (
 )
 
 func TestEdits(t *testing.T) {
-	h := Header{{"A", "1"}, {"b", "2"}, {"Cookie", "x"}, {"a", "3"}}
-	Edits{Remove: []string{"cookie"}, Set: []Field{{"A", "4"}}, Add: []Field{{"B", "5"}, {"B", "6"}}}.Apply(&h)
+	h := Header{{Name: "A", Value: "1"}, {Name: "b", Value: "2"}, {Name: "Cookie", Value: "x"}, {Name: "a", Value: "3"}}
+	Edits{Remove: []string{"cookie"}, Set: []Field{{Name: "A", Value: "4"}}, Add: []Field{{Name: "B", Value: "5"}, {Name: "B", Value: "6"}}}.Apply(&h)
 	if got := fmt.Sprint(h); got != "[{b 2} {A 4} {B 5} {B 6}]" {
 		t.Error(got)
 	}
 }
 
 func TestEditsCheck(t *testing.T) {
-	set := func(name, value string) Edits { return Edits{Set: []Field{{name, value}}} }
+	set := func(name, value string) Edits { return Edits{Set: []Field{{Name: name, Value: value}}} }
 	for _, row := range []struct {
 		edits Edits
 		want  string
 	}{
 		{set("X-Env", "prod"), ""},
-		{Edits{Remove: []string{"Cookie"}, Add: []Field{{"Via", "1.1 genkan"}}}, ""},
+		{Edits{Remove: []string{"Cookie"}, Add: []Field{{Name: "Via", Value: "1.1 genkan"}}}, ""},
 		{set("X-Env", "a\r\nb: c"), `header "X-Env": the value "a\r\nb: c" has a control byte, or a space at its ends; take it out`},
 		{set("X Env", "a"), `header "X Env" is not a name; write letters, digits and "-"`},
 		{Edits{Remove: []string{"Connection"}}, `header "Connection" is of the connection, which is made anew on each side; leave it out`},

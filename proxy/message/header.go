@@ -42,7 +42,7 @@ func (h Header) Values(name string) []string {
 }
 
 // Add appends a line.
-func (h *Header) Add(name, value string) { *h = append(*h, Field{name, value}) }
+func (h *Header) Add(name, value string) { *h = append(*h, Field{Name: name, Value: value}) }
 
 // Set removes every line called name and appends one.
 func (h *Header) Set(name, value string) {

@@ -47,7 +47,7 @@ func TestKeepTrailer(t *testing.T) {
 }
 
 func TestHeader(t *testing.T) {
-	h := Header{{"A", "1"}, {"b", "2"}, {"a", "3"}}
+	h := Header{{Name: "A", Value: "1"}, {Name: "b", Value: "2"}, {Name: "a", Value: "3"}}
 	if h.Get("B") != "2" || !h.Has("a") || h.Has("c") || fmt.Sprint(h.Values("A")) != "[1 3]" {
 		t.Errorf("read %v wrongly", h)
 	}
