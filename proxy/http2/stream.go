@@ -41,6 +41,9 @@ type stream struct {
 	ended    bool       // END_STREAM was received
 	err      error      // why nothing more will come, or is wanted
 
+	let  int           // of who answers: bytes of windows, since maxOut of them or the start
+	held time.Duration // the same: how long they were waited for
+
 	waited time.Duration // of the goroutine that reads the body
 	asked  bool          // the same: 100 was sent
 }
@@ -273,25 +276,28 @@ func (st *stream) Stop() bool {
 	return false
 }
 
-// reserve waits until up to n bytes may be sent.
+// reserve waits until up to n bytes may be sent. A client has WriteTimeout for
+// windows of maxOut in all, not for each: who opens them byte by byte does not
+// hold the answer for long.
 func (st *stream) reserve(n int) (int, error) {
-	var late time.Time
 	for {
 		if err := st.failed(); err != nil {
 			return 0, err
 		}
 		if w := st.reserveNow(min(n, maxFrame)); w > 0 {
+			if st.let += w; st.let >= maxOut {
+				st.let, st.held = 0, 0
+			}
 			return w, nil
 		}
-		now := time.Now()
-		if late.IsZero() {
-			late = now.Add(st.c.s.config.WriteTimeout)
-		}
-		if !now.Before(late) {
+		left := st.c.s.config.WriteTimeout - st.held
+		if left <= 0 {
 			st.c.s.config.Bite.Tell(message.LimitWriteTime)
 			return 0, os.ErrDeadlineExceeded
 		}
-		st.bell.wait(late.Sub(now))
+		began := time.Now()
+		st.bell.wait(left)
+		st.held += time.Since(began)
 	}
 }
 

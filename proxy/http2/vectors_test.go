@@ -282,6 +282,50 @@ func openBlind(t *testing.T, addr string, window uint32) (net.Conn, *h2.Framer) 
 	return c, reader(c)
 }
 
+// A window that opens by one byte at a time, each long before the write timeout,
+// holds an answer no longer than one that does not open.
+func TestWindowsOfCrumbs(t *testing.T) {
+	backend := webtest.StartBackend(t, func(c *net.TCPConn) {
+		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"+strings.Repeat("x", 1000))
+	})
+	addr := startFront(t, backend, func(c *http2.Config) { c.WriteTimeout = 400 * time.Millisecond }).Addr
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	in, client := reader(c), h2.NewFramer(c, nil)
+	io.WriteString(c, h2.ClientPreface)
+	client.WriteSettings(h2.Setting{ID: h2.SettingInitialWindowSize, Val: 1})
+	var head bytes.Buffer
+	enc := hpack.NewEncoder(&head)
+	for _, f := range [][2]string{{":method", "GET"}, {":scheme", "http"}, {":path", "/"}, {":authority", "a.test"}} {
+		enc.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]})
+	}
+	client.WriteHeaders(h2.HeadersFrameParam{StreamID: 1, BlockFragment: head.Bytes(), EndStream: true, EndHeaders: true})
+	began := time.Now()
+	c.SetDeadline(began.Add(patience))
+	for {
+		frame, err := in.ReadFrame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch f := frame.(type) {
+		case *h2.DataFrame:
+			if f.StreamEnded() {
+				t.Fatal("the whole answer came, the test proves nothing")
+			}
+			time.Sleep(100 * time.Millisecond)
+			client.WriteWindowUpdate(1, 1)
+		case *h2.RSTStreamFrame:
+			if took := time.Since(began); took < 300*time.Millisecond {
+				t.Errorf("reset after %v already", took)
+			}
+			return
+		}
+	}
+}
+
 func cpuTime(t *testing.T) time.Duration {
 	t.Helper()
 	var u syscall.Rusage
