@@ -102,7 +102,7 @@ type reloadDone struct {
 
 // reload puts the file as it is now in the place of what runs, all of it or nothing, and says what differs.
 func (f *front) reload(ctx context.Context, dryRun bool) ([]string, error) {
-	defer collectMore()()
+	defer f.garbage.spare()()
 	plan, err := f.load()
 	if err == nil {
 		err = f.mayRetunnel(plan.Tunnel)

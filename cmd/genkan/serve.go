@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -35,6 +34,7 @@ type front struct {
 	steering steeringFile
 	logs     *logHub // nil: nobody can listen
 	names    *names  // DNS that follows the tunnel
+	garbage  collector
 	since    time.Time
 	asked    chan reloadAsked  // by "genkan reload", taken by watch
 	upgrades chan upgradeAsked // by "genkan upgrade", likewise
@@ -78,6 +78,7 @@ func (f *front) serve(ctx context.Context) (err error) {
 	f.lists.front, f.findings = f, newCheckedUp()
 	f.lists.open(f.plan)
 	defer func() { err = errors.Join(err, f.lists.close()) }()
+	defer f.garbage.stop()
 	if err := f.open(ctx, parcels); err != nil {
 		return err
 	}
@@ -160,6 +161,7 @@ func (f *front) open(ctx context.Context, parcels []proxy.Parcel) error {
 		return err
 	}
 	collectBefore(server.MemoryLimit())
+	f.garbage.start()
 	if f.from.waits() {
 		server.Leave() // until this process has taken over, what it has made is not its own
 	}
@@ -190,24 +192,6 @@ func (f *front) open(ctx context.Context, parcels []proxy.Parcel) error {
 	}
 	f.logAdmin()
 	return nil
-}
-
-// collectBefore has garbage collected before the proxy begins to refuse clients for want of memory: so what it counts is
-// in use. Whoever sets GOMEMLIMIT knows better.
-func collectBefore(limit uint64) {
-	if limit > 0 && os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(int64(limit / 10 * 7))
-	}
-}
-
-// collectMore has garbage collected sooner until the result is called: while a configuration is read, the one before is in
-// memory, too, and with ten thousand sites what is thrown away on the way would be most of what the process takes.
-func collectMore() (asBefore func()) {
-	was := debug.SetGCPercent(40)
-	if was >= 0 && was < 40 {
-		debug.SetGCPercent(was)
-	}
-	return func() { debug.SetGCPercent(was) }
 }
 
 // proxyConfig is a plan's part for the proxy, with what is known only now.
