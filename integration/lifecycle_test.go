@@ -18,7 +18,7 @@ import (
 )
 
 // Under load of every kind no request fails while the configuration is
-// reloaded.
+// reloaded; in "make test-reliability" there are 100,000 of them.
 func TestReloadOfEveryKind(t *testing.T) {
 	for _, datapath := range datapaths() {
 		t.Run(datapath, func(t *testing.T) {
@@ -29,13 +29,17 @@ func TestReloadOfEveryKind(t *testing.T) {
 			all := startTraffic(t, w, 500, allKinds)
 			all.mustGoOn(t)
 			before := w.resources(t, p)
-			reloads := times(100)
+			reloads, between := times(100), 0
+			if longRun() {
+				between = 1000
+			}
 			for n := 1; n <= reloads; n++ {
 				mustWrite(t, w.ConfigFile(w.Front), onDatapath(f.config(n), datapath))
 				if said := w.ask(t, "reload"); !strings.Contains(said, "~ site \"load\"\n") {
 					t.Fatalf("reload %d says %q", n, said)
 				}
 				all.mustGoOn(t)
+				all.mustReach(t, n*between)
 			}
 			all.mustSucceed(t, fmt.Sprintf("%d reloads, datapath %s", reloads, datapath))
 			w.mustNotLeak(t, p, before)

@@ -131,6 +131,23 @@ func (f *traffic) mustGoOn(t *testing.T) {
 	})
 }
 
+// mustReach waits until all kinds together have asked so often.
+func (f *traffic) mustReach(t *testing.T, asked int) {
+	t.Helper()
+	waitUntil(t, patience, "traffic", func() error {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		sum := 0
+		for _, k := range f.kinds {
+			sum += k.asked
+		}
+		if sum < asked {
+			return fmt.Errorf("%d requests of %d", sum, asked)
+		}
+		return nil
+	})
+}
+
 // A second process that was started by accident says so and leaves, and the
 // first one does not notice.
 func TestTwoProcesses(t *testing.T) {

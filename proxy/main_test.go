@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -250,12 +251,27 @@ func wantReset(t *testing.T, addr string) {
 // unusedAddr is an address of this machine where nobody listens.
 func unusedAddr(t *testing.T) string {
 	t.Helper()
-	ln, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	return fmt.Sprintf("127.0.0.1:%d", freePort(t))
+}
+
+// freePort is one that nobody has at this moment, on TCP and UDP, and below
+// those that the kernel gives to clients.
+func freePort(t *testing.T) int {
+	t.Helper()
+	for range 100 {
+		port := 10_000 + rand.IntN(20_000)
+		tcp, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
+		if err != nil {
+			continue
+		}
+		tcp.Close()
+		if udp, err := net.ListenPacket("udp", fmt.Sprintf(":%d", port)); err == nil {
+			udp.Close()
+			return port
+		}
 	}
-	defer ln.Close()
-	return ln.Addr().String()
+	t.Fatal("no free port")
+	return 0
 }
 
 func portOf(t *testing.T, addr string) uint16 {

@@ -230,17 +230,6 @@ func TestSiteHTTP3(t *testing.T) {
 	}
 }
 
-// freePort is one that nobody has at this moment, on TCP and UDP of ::1.
-func freePort(t *testing.T) int {
-	t.Helper()
-	ln, err := net.Listen("tcp", "[::1]:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).Port
-}
-
 // HTTP/2 with prior knowledge is served on a plain listener.
 func TestSitePlainHTTP2(t *testing.T) {
 	s := start(t, Config{Sites: []Site{{Name: "a.test", Listen: mustListen(t, "[::1]:0"), To: mustBackend(t, startWeb(t, "b")), Access: acl.AllowAll()}}})
