@@ -15,7 +15,7 @@ test-kernel: setup ## the tunnel against the sit of real Linux kernels, in a VM
 	$(GO) test -count 1 -v -timeout 30m -run TestVM ./integration/kernel
 
 test-reliability: setup ## reloads, upgrades and kills under load, with the figures
-	GENKAN_RELIABILITY=long $(GO) test -count 1 -v -timeout 60m -run "Reload|Upgrade|Kills|Reliab|TwoProc|FullDisk|TenThousand|UnderLoad|FTPSBulk|Soak|LongContent|SlowClients|EveryByte|ManyAtOnce|OutOfDescriptors|MutationsAre|TestAdmin|RefusesStrangers" ./integration ./proxy ./proxy/pipe ./cmd/genkan
+	GENKAN_RELIABILITY=long $(GO) test -count 1 -v -timeout 90m -run "Reload|Upgrade|Kills|Reliab|TwoProc|FullDisk|TenThousand|UnderLoad|FTPSBulk|Soak|LongContent|SlowClients|EveryByte|ManyAtOnce|OutOfDescriptors|MutationsAre|TestAdmin|RefusesStrangers" ./integration ./proxy ./proxy/pipe ./cmd/genkan
 
 setup:          ## Debian packages and kernels that the tests need
 	./integration/setup.sh

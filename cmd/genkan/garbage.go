@@ -68,11 +68,15 @@ func (c *collector) tune() {
 
 // percentOf is GOGC for so many bytes alive.
 func percentOf(live uint64, sparing bool) int {
+	live = max(live, 1<<20)
 	if sparing {
-		return 40
+		return int(max(40, 100*(max(live, sparedHeap)-live)/live))
 	}
-	return int(max(100, 100*garbageRoom/max(live, 1<<20)))
+	return int(max(100, 100*garbageRoom/live))
 }
+
+// sparedHeap is how large the heap may grow before garbage is collected sooner than usual.
+const sparedHeap = 144 << 20
 
 // spare has garbage collected sooner until the result is called: while a configuration is read, the one before is in
 // memory, too, and with ten thousand sites what is thrown away on the way would be most of what the process takes.

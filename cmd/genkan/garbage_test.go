@@ -19,7 +19,9 @@ func TestPercentOf(t *testing.T) {
 		{4 * mib, false, 400},
 		{16 * mib, false, 100},
 		{500 * mib, false, 100},
-		{4 * mib, true, 40},
+		{36 * mib, true, 300},
+		{110 * mib, true, 40},
+		{500 * mib, true, 40},
 	} {
 		if got := percentOf(row.live, row.sparing); got != row.want {
 			t.Errorf("%d MiB alive, sparing %v: %d, want %d", row.live/mib, row.sparing, got, row.want)
@@ -50,7 +52,7 @@ func TestCollectorFollows(t *testing.T) {
 	much := make([]byte, 64<<20)
 	follows(100, 100)
 	asBefore := c.spare()
-	follows(40, 40)
+	follows(90, 140)
 	asBefore()
 	follows(100, 100)
 	runtime.KeepAlive(much)
