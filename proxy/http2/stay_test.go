@@ -1,7 +1,6 @@
 package http2_test
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"net"
@@ -9,7 +8,6 @@ import (
 	"time"
 
 	h2 "golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
 
 	"genkan/proxy/internal/webtest"
 )
@@ -36,22 +34,9 @@ func TestAnsweredEarly(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c, err := net.Dial("tcp", addr)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer c.Close()
-			io.WriteString(c, h2.ClientPreface)
-			fr := h2.NewFramer(c, nil)
-			fr.WriteSettings()
-			var head bytes.Buffer
-			enc := hpack.NewEncoder(&head)
-			for _, f := range [][2]string{{":method", "POST"}, {":scheme", "http"}, {":path", "/"}, {":authority", "a.test"}, {"content-length", "30000"}} {
-				enc.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]})
-			}
-			fr.WriteHeaders(h2.HeadersFrameParam{StreamID: 1, BlockFragment: head.Bytes(), EndHeaders: true})
+			c, fr, in := openRaw(t, addr)
+			fr.WriteHeaders(h2.HeadersFrameParam{StreamID: 1, BlockFragment: headBlock("POST", [2]string{"content-length", "30000"}), EndHeaders: true})
 			fr.WriteData(1, false, make([]byte, 1<<14))
-			in := reader(c)
 			for answered := false; !answered; {
 				c.SetReadDeadline(time.Now().Add(patience))
 				f, err := in.ReadFrame()
@@ -72,33 +57,20 @@ func TestAnsweredEarly(t *testing.T) {
 // Streams that stay keep their memory while others come and go.
 func TestStayBesideOthers(t *testing.T) {
 	f := startFront(t, webtest.StartRecorder(t).Addr, nil)
-	c, err := net.Dial("tcp", f.Addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	io.WriteString(c, h2.ClientPreface)
-	fr := h2.NewFramer(c, nil)
-	fr.WriteSettings()
-	var head bytes.Buffer
-	enc := hpack.NewEncoder(&head)
+	c, fr, in := openRaw(t, f.Addr)
 	ask := func(id uint32, end bool) {
-		head.Reset()
-		for _, f := range [][2]string{{":method", "POST"}, {":scheme", "http"}, {":path", "/"}, {":authority", "a.test"}} {
-			enc.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]})
-		}
+		var more [][2]string
 		if !end {
-			enc.WriteField(hpack.HeaderField{Name: "content-length", Value: "5"})
-			enc.WriteField(hpack.HeaderField{Name: "expect", Value: "nothing"}) // 417 at once
+			more = [][2]string{{"content-length", "5"}, {"expect", "nothing"}} // 417 at once
 		}
-		fr.WriteHeaders(h2.HeadersFrameParam{StreamID: id, BlockFragment: head.Bytes(), EndHeaders: true, EndStream: end})
+		fr.WriteHeaders(h2.HeadersFrameParam{StreamID: id, BlockFragment: headBlock("POST", more...), EndHeaders: true, EndStream: end})
 	}
 	const each = 40
 	for i := range uint32(each) {
 		ask(4*i+1, false)
 		ask(4*i+3, true)
 	}
-	in, answered := reader(c), 0
+	answered := 0
 	for answered < 2*each {
 		c.SetReadDeadline(time.Now().Add(patience))
 		f, err := in.ReadFrame()

@@ -282,6 +282,37 @@ func openBlind(t *testing.T, addr string, window uint32) (net.Conn, *h2.Framer) 
 	return c, reader(c)
 }
 
+// openRaw is a client that has sent its preface and settings: its connection,
+// and what writes and reads frames.
+func openRaw(t *testing.T, addr string, settings ...h2.Setting) (c net.Conn, out, in *h2.Framer) {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	if _, err := io.WriteString(c, h2.ClientPreface); err != nil {
+		t.Fatal(err)
+	}
+	out = h2.NewFramer(c, nil)
+	if err := out.WriteSettings(settings...); err != nil {
+		t.Fatal(err)
+	}
+	return c, out, reader(c)
+}
+
+// headBlock is the fields of a request for "/", and more, without the help of
+// hpack's table: so it stands alone.
+func headBlock(method string, more ...[2]string) []byte {
+	var head bytes.Buffer
+	enc := hpack.NewEncoder(&head)
+	enc.SetMaxDynamicTableSize(0)
+	for _, f := range append([][2]string{{":method", method}, {":scheme", "http"}, {":path", "/"}, {":authority", "a.test"}}, more...) {
+		enc.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]})
+	}
+	return head.Bytes()
+}
+
 // A window that opens by one byte at a time, each long before the write timeout,
 // holds an answer no longer than one that does not open.
 func TestWindowsOfCrumbs(t *testing.T) {
@@ -289,20 +320,8 @@ func TestWindowsOfCrumbs(t *testing.T) {
 		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"+strings.Repeat("x", 1000))
 	})
 	addr := startFront(t, backend, func(c *http2.Config) { c.WriteTimeout = 400 * time.Millisecond }).Addr
-	c, err := net.Dial("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	in, client := reader(c), h2.NewFramer(c, nil)
-	io.WriteString(c, h2.ClientPreface)
-	client.WriteSettings(h2.Setting{ID: h2.SettingInitialWindowSize, Val: 1})
-	var head bytes.Buffer
-	enc := hpack.NewEncoder(&head)
-	for _, f := range [][2]string{{":method", "GET"}, {":scheme", "http"}, {":path", "/"}, {":authority", "a.test"}} {
-		enc.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]})
-	}
-	client.WriteHeaders(h2.HeadersFrameParam{StreamID: 1, BlockFragment: head.Bytes(), EndStream: true, EndHeaders: true})
+	c, client, in := openRaw(t, addr, h2.Setting{ID: h2.SettingInitialWindowSize, Val: 1})
+	client.WriteHeaders(h2.HeadersFrameParam{StreamID: 1, BlockFragment: headBlock("GET"), EndStream: true, EndHeaders: true})
 	began := time.Now()
 	c.SetDeadline(began.Add(patience))
 	for {
