@@ -18,7 +18,7 @@ type collector struct {
 	mu      sync.Mutex // guards what follows
 	running bool
 	sparing int // configurations that are being read
-	percent int // of the last tune
+	percent int // that is in force; 0: the runtime's
 }
 
 // start begins to decide, and goes on until stop. Whoever sets GOGC knows better.
@@ -38,8 +38,8 @@ func (c *collector) stop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.running {
-		c.running = false
-		debug.SetGCPercent(100)
+		c.running, c.percent = false, 100
+		debug.SetGCPercent(c.percent)
 	}
 }
 

@@ -58,6 +58,10 @@ func TestCollectorFollows(t *testing.T) {
 	runtime.KeepAlive(much)
 	follows(101, 1600)
 	c.stop()
+	if c.start(); c.percent == 100 {
+		t.Error("a collector that starts again decides nothing")
+	}
+	c.stop()
 	gogc := []metrics.Sample{{Name: "/gc/gogc:percent"}}
 	if metrics.Read(gogc); gogc[0].Value.Uint64() != 100 {
 		t.Errorf("GOGC is %d at the end", gogc[0].Value.Uint64())
