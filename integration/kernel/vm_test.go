@@ -28,6 +28,7 @@ type machine struct {
 	kernel, program, debianPackage string
 	tests                          string
 	command                        func(program, kernel, initrd, dir string) []string
+	start                          func(*exec.Cmd) error
 }
 
 // onlyUML are the tests of what a kernel lacks.
@@ -39,9 +40,9 @@ const (
 // The kernels: Debian 12's 6.1; Debian 13's 6.12, which has what the ebpf
 // datapath needs; user-mode Linux, whose sit has no 6rd.
 var machines = []machine{
-	{"bookworm", "qemu-system-x86_64", "qemu-system-x86", notUML, emulated},
-	{"trixie", "qemu-system-x86_64", "qemu-system-x86", notUML, emulated},
-	{"uml", "", "", onlyUML, userMode},
+	{"bookworm", "qemu-system-x86_64", "qemu-system-x86", notUML, emulated, (*exec.Cmd).Start},
+	{"trixie", "qemu-system-x86_64", "qemu-system-x86", notUML, emulated, (*exec.Cmd).Start},
+	{"uml", "", "", onlyUML, userMode, startWithoutXState},
 }
 
 // emulated does not use KVM where it exists: nested, it hangs as often as it
@@ -56,11 +57,14 @@ func emulated(program, kernel, initrd, _ string) []string {
 	}
 }
 
-// userMode runs the kernel as the program that it is.
+// userMode runs the kernel as the program that it is. It keeps no AVX registers
+// (startWithoutXState), so that nothing in the guest may use them.
 func userMode(_, kernel, initrd, dir string) []string {
 	return []string{
 		kernel, "mem=256M", "initrd=" + initrd, "uml_dir=" + dir, "umid=guest",
-		"con=null", "con0=null,fd:1", "ssl=null", "quiet", "panic=-1", "--",
+		"con=null", "con0=null,fd:1", "ssl=null", "quiet", "panic=-1",
+		"GODEBUG=cpu.avx=off,cpu.avx2=off,cpu.avx512f=off,cpu.avx512bw=off,cpu.avx512vl=off",
+		"GLIBC_TUNABLES=glibc.cpu.hwcaps=-AVX,-AVX2,-AVX512F,-AVX512VL,-AVX512BW", "--",
 	}
 }
 
@@ -90,7 +94,7 @@ func TestVM(t *testing.T) {
 			if m.program != "" {
 				runner = require.Program(t, m.program, m.debianPackage)
 			}
-			checkGuest(t, boot(t, m.tests, m.command(runner, filepath.Join(dir, "vmlinuz"), image, t.TempDir())))
+			checkGuest(t, boot(t, m, m.command(runner, filepath.Join(dir, "vmlinuz"), image, t.TempDir())))
 		})
 	}
 }
@@ -140,14 +144,14 @@ func mustInitrd(t *testing.T, dir string, program []byte) []byte {
 
 // boot runs the machine to its end and returns what its console said. It has
 // the time that this test program has, less a margin to tell about it.
-func boot(t *testing.T, tests string, command []string) string {
+func boot(t *testing.T, m machine, command []string) string {
 	t.Helper()
 	const margin = 30 * time.Second
 	words := []string{"-test.v"}
 	if only := os.Getenv("GENKAN_GUEST_RUN"); only != "" {
 		words = append(words, "-test.run="+only)
 	}
-	words = append(words, tests) // the last one holds
+	words = append(words, m.tests) // the last one holds
 	ctx := t.Context()
 	if end, ok := t.Deadline(); ok {
 		limited, cancel := context.WithDeadline(ctx, end.Add(-margin))
@@ -163,7 +167,10 @@ func boot(t *testing.T, tests string, command []string) string {
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	err := cmd.Run()
+	err := m.start(cmd)
+	if err == nil {
+		err = cmd.Wait()
+	}
 	text := strings.ReplaceAll(out.String(), "\r", "")
 	if err != nil {
 		t.Errorf("%s: %v", filepath.Base(command[0]), err)
