@@ -9,8 +9,10 @@ import (
 	"time"
 )
 
-// jobPatience bounds the question to systemd.
-const jobPatience = 5 * time.Second
+const (
+	jobPatience = 5 * time.Second       // bounds the question to systemd
+	jobPause    = 50 * time.Millisecond // before it is asked again
+)
 
 // restarting reports whether systemd stops this process to start the next one: the tunnel then stays for that. SIGTERM
 // itself is the same for "stop" and "restart"; the job is not. Without systemd, or an answer, it is a stop.
@@ -28,8 +30,19 @@ func restarting(ctx context.Context) bool {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), jobPatience)
 	defer cancel()
-	jobs, err := exec.CommandContext(ctx, "systemctl", "list-jobs", "--full", "--plain", "--no-legend", unit).Output()
-	return err == nil && restartJob(string(jobs), unit)
+	for {
+		jobs, err := exec.CommandContext(ctx, "systemctl", "list-jobs", "--full", "--plain", "--no-legend", unit).Output()
+		if err == nil {
+			return restartJob(string(jobs), unit)
+		}
+		// KillMode=control-group: the SIGTERM that we had goes to each process of the unit that systemd finds, and it
+		// looks again after each: the question itself may be hit.
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(jobPause):
+		}
+	}
 }
 
 // unitOf is the service that a process is in, from /proc/PID/cgroup: "0::/system.slice/genkan.service". "" is none.
