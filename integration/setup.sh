@@ -6,7 +6,7 @@ set -eu
 cd "$(dirname "$0")"
 
 packages='gcc libc6-dev curl iproute2 nftables apache2 openssh-server
-	openssh-client nginx dovecot-imapd dovecot-pop3d postfix vsftpd lftp wget tnftp
+	openssh-client nginx libnginx-mod-stream dovecot-imapd dovecot-pop3d postfix vsftpd lftp wget tnftp
 	inetutils-ftp python3 redis-server unbound bind9 bind9-dnsutils dnsmasq-base
 	isc-dhcp-client ufw iptables m4 openssl haproxy caddy postgresql-15 mariadb-server slowhttptest
 	qemu-system-x86 xz-utils debootstrap rpm prometheus chromium libapache2-mod-php8.2
