@@ -8,14 +8,16 @@ build:          ## bin/genkan, one static file
 demo: build     ## the whole thing in network namespaces on this machine
 	./bin/genkan demo
 
-test: setup lint ## everything that is proven, with the race detector
-	$(GO) test -race -timeout 30m ./...
+test: setup lint ## everything that is proven; the parts with the race detector
+	$(GO) test -race -timeout 30m $$($(GO) list ./... | grep -v '/integration$$')
+	$(GO) test -timeout 30m ./integration
 
 test-kernel: setup ## the tunnel against the sit of real Linux kernels, in a VM
 	$(GO) test -count 1 -v -timeout 30m -run TestVM ./integration/kernel
 
 test-reliability: setup ## reloads, upgrades and kills under load, with the figures
 	GENKAN_RELIABILITY=long $(GO) test -count 1 -v -timeout 90m -run "Reload|Upgrade|Kills|Reliab|TwoProc|FullDisk|TenThousand|UnderLoad|FTPSBulk|Soak|LongContent|SlowClients|EveryByte|ManyAtOnce|OutOfDescriptors|MutationsAre|TestAdmin|RefusesStrangers" ./integration ./proxy ./proxy/pipe ./cmd/genkan
+	$(GO) test -race -timeout 30m ./...
 
 setup:          ## Debian packages and kernels that the tests need
 	./integration/setup.sh
