@@ -138,10 +138,19 @@ func TestBackendRefuses(t *testing.T) {
 		})
 	}
 	for _, name := range []string{"gone", "dead"} {
-		if !logHas(p.Output(), name, lab.BackendV4.String()+":7001", "refused") {
-			t.Errorf("no log line with the cause for %q:\n%s", name, p.Output())
-		}
+		mustLog(t, p, name, lab.BackendV4.String()+":7001", "refused")
 	}
+}
+
+// mustLog waits for a line with all words: what a program has written is here a moment later.
+func mustLog(t *testing.T, p interface{ Output() string }, words ...string) {
+	t.Helper()
+	waitUntil(t, patience, "a log line", func() error {
+		if out := p.Output(); !logHas(out, words...) {
+			return fmt.Errorf("none with %q in:\n%s", words, out)
+		}
+		return nil
+	})
 }
 
 // logHas reports whether one line has all words.

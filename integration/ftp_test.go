@@ -181,15 +181,8 @@ func TestFTPDataTheft(t *testing.T) {
 	if got, err := io.ReadAll(data); err != nil || string(got) != "for my eyes only\n" {
 		t.Errorf("the client got %q, %v", got, err)
 	}
-	if !logHas(front.Output(), "address for data refused", lab.Client6.String(), lab.Denied6.String()) {
-		t.Errorf("the bounce is not in the log:\n%s", front.Output())
-	}
-	waitUntil(t, patience, "log of the theft", func() error {
-		if !logHas(front.Output(), lab.Denied6.String(), "not told to this client") {
-			return fmt.Errorf("no line in:\n%s", front.Output())
-		}
-		return nil
-	})
+	mustLog(t, front, "address for data refused", lab.Client6.String(), lab.Denied6.String()) // the bounce
+	mustLog(t, front, lab.Denied6.String(), "not told to this client")                        // the theft
 }
 
 // Two plain forwards, of port 21 and of the passive range, are enough for most

@@ -94,12 +94,7 @@ func checkShadow(t *testing.T, w *world, p *lab.Daemon) {
 			t.Errorf("%s in shadow mode: %d", c.addr, status)
 		}
 		if c.rule != "" {
-			waitUntil(t, patience, "line of the shadow", func() error {
-				if !logHas(p.Output(), "would be denied", "shadow", c.addr, c.rule, "front.toml:") {
-					return errors.New("not in the log")
-				}
-				return nil
-			})
+			mustLog(t, p, "would be denied", "shadow", c.addr, c.rule, "front.toml:")
 		}
 	}
 }

@@ -82,9 +82,7 @@ source = "pool"
 		t.Errorf("sshd saw %q, want an address of the pool", fields[0])
 	}
 	sshd.WaitLog(t, "Accepted publickey for root from "+fields[0])
-	if !logHas(front.Output(), "2001:db8:bad::", fields[0]) {
-		t.Errorf("the log does not tell who is behind %s:\n%s", fields[0], front.Output())
-	}
+	mustLog(t, front, "2001:db8:bad::", fields[0])
 }
 
 // announced are the servers that take the PROXY protocol, all IPv4 only, and

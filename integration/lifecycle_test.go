@@ -212,9 +212,7 @@ func TestFullDisk(t *testing.T) {
 			t.Errorf("%s on a full disk: %v, %v", name, info, err)
 		}
 	}
-	if !logHas(p.Output(), "genkan rollback will not find this configuration", "no space left on device") {
-		t.Errorf("nothing was said of the full disk")
-	}
+	mustLog(t, p, "genkan rollback will not find this configuration", "no space left on device")
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
 	}

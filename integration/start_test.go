@@ -38,9 +38,7 @@ func checkRefuses(t *testing.T, p *lab.Daemon, words ...string) {
 	if p.Err() == nil {
 		t.Errorf("exit status 0; it wrote:\n%s", p.Output())
 	}
-	if !logHas(p.Output(), words...) {
-		t.Errorf("no line with %q:\n%s", words, p.Output())
-	}
+	mustLog(t, p, words...)
 }
 
 // A broken configuration never starts half: not even its right parts.

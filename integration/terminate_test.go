@@ -182,10 +182,5 @@ func TestXclientNotAllowed(t *testing.T) {
 	if v := w.visit(t, lab.Client6, 25); strings.HasPrefix(v.greeting, "220") {
 		t.Errorf("greeting %q", v.greeting)
 	}
-	waitUntil(t, patience, "log of the refusal", func() error {
-		if !logHas(front.Output(), "no backend", "the server offers no XCLIENT") {
-			return fmt.Errorf("no line in:\n%s", front.Output())
-		}
-		return nil
-	})
+	mustLog(t, front, "no backend", "the server offers no XCLIENT")
 }

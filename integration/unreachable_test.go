@@ -29,9 +29,7 @@ to     = "%[2]s:7000"
 				t.Errorf("%s: the %s client has %v, want %v", when, c.name, err, want[c.name])
 			}
 		}
-		if why := "backend " + lab.BackendV4.String() + ":7000: " + why + " after "; !logHas(p.Output(), "ask", why) {
-			t.Errorf("%s: no log line with %q:\n%s", when, why, p.Output())
-		}
+		mustLog(t, p, "ask", "backend "+lab.BackendV4.String()+":7000: "+why+" after ")
 	}
 	six, four := clients[0].name, clients[1].name
 	refused("nobody there", "port unreachable", map[string]syscall.Errno{six: syscall.ECONNREFUSED, four: syscall.ECONNREFUSED})
