@@ -10,6 +10,7 @@ type question struct {
 	count bool      // count at the gates
 	skip  bool      // pass the gates unseen
 	at    time.Time // the moment for list entries that end; zero: now
+	used  []GateUse // how gates stand elsewhere
 	steps *[]Step   // records every rule that was read; nil: none
 }
 

@@ -22,7 +22,7 @@ func Example() {
 	for _, peer := range []string{"::ffff:192.0.2.1", "2001:db8::1", "198.51.100.7", "2002:c633:6407::1", "203.0.113.1"} {
 		client := acl.Client{Addr: acl.AddrFrom(netip.MustParseAddr(peer))}
 		v := policy.Check(client)
-		fmt.Println(client.Addr, v.Allow, v.Pos, policy.Explain(client, time.Time{}).Verdict.Why)
+		fmt.Println(client.Addr, v.Allow, v.Pos, policy.Explain(client, time.Time{}, nil).Verdict.Why)
 		v.Release()
 	}
 	// Output:

@@ -1,7 +1,9 @@
 package acl
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -21,11 +23,41 @@ type Step struct {
 	Why    string `json:"why,omitempty"`
 }
 
-// Explain decides as Check does and says how. It counts nothing; gates are
-// seen as they stand. at is the moment for list entries that end; zero: now.
-func (p *Policy) Explain(c Client, at time.Time) Explanation {
+// A GateUse is how a gate stands for one client.
+type GateUse struct {
+	ID     uint64 // the same in every process for an equal rule at the same place
+	Rule   string // as written
+	Pos    Pos
+	Levels []LevelUse // the narrowest first
+}
+
+// A LevelUse is what counts under one of the prefixes that have a client.
+type LevelUse struct {
+	Prefix     string // the address itself for IPv4
+	Used, Most int
+}
+
+// Gates tells how all gates stand for a client, without counting.
+func (p *Policy) Gates(a Addr) []GateUse {
+	var all []GateUse
+	if p == nil || !a.IsValid() {
+		return nil
+	}
+	for i := range p.rules {
+		if r := &p.rules[i]; r.verb.isGate() {
+			g := p.gates[r.gate]
+			all = append(all, GateUse{g.id, r.text.Text, r.text.Pos, g.levels(a)})
+		}
+	}
+	return all
+}
+
+// Explain decides as Check does and says how. It counts nothing; gates are seen
+// as they stand, those in used as they stand in the process that gave it. at is
+// the moment for list entries that end; zero: now.
+func (p *Policy) Explain(c Client, at time.Time, used []GateUse) Explanation {
 	var steps []Step
-	v := p.decide(c, question{at: at, steps: &steps})
+	v := p.decide(c, question{at: at, used: used, steps: &steps})
 	e := Explanation{Client: c, Steps: steps, Verdict: v}
 	if p != nil {
 		e.Embedded = Env{NAT64: p.in.nat64, SixRD: p.in.sixrd}.Embeddings(c.Addr)
@@ -42,11 +74,15 @@ func (q *question) note(r *rule, result, why string) {
 
 // look is ask that counts nothing.
 func (g *gate) look(r *rule, a Addr, q *question) Verdict {
-	prefix, used, most := g.level(a)
-	if used >= most {
+	levels := g.levels(a)
+	if i := slices.IndexFunc(q.used, func(u GateUse) bool { return u.ID == g.id && len(u.Levels) > 0 }); i >= 0 {
+		levels = q.used[i].Levels
+	}
+	l := slices.MaxFunc(levels, func(a, b LevelUse) int { return cmp.Compare(a.Used*b.Most, b.Used*a.Most) })
+	if l.Used >= l.Most {
 		return g.refusal(r, 0)
 	}
-	q.note(r, "passes", fmt.Sprintf("%d of %d used by %s", used, most, prefix))
+	q.note(r, "passes", fmt.Sprintf("%d of %d used by %s", l.Used, l.Most, l.Prefix))
 	return Verdict{Allow: true}
 }
 

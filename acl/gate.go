@@ -95,11 +95,21 @@ func parseGate(v verb, words []string, env *Env) (*gate, []string, error) {
 	return g, words, nil
 }
 
-// parseWindow reads a time like 30s, 5m, 1h30m.
+// ParseDuration reads what time.ParseDuration reads, and whole days: "7d".
+func ParseDuration(s string) (time.Duration, error) {
+	days, ok := strings.CutSuffix(s, "d")
+	if !ok {
+		return time.ParseDuration(s)
+	}
+	n, err := strconv.ParseUint(days, 10, 16)
+	return time.Duration(n) * 24 * time.Hour, err
+}
+
+// parseWindow reads a time like 30s, 5m, 1h30m, 1d.
 func parseWindow(text, span string) (time.Duration, error) {
-	window, err := time.ParseDuration(span)
+	window, err := ParseDuration(span)
 	if err != nil {
-		if long, lerr := time.ParseDuration("1" + span); lerr == nil {
+		if long, lerr := ParseDuration("1" + span); lerr == nil {
 			return 0, fail(text, "how many of %q? write %q", span, strings.TrimSuffix(text, span)+shortDuration(long))
 		}
 		return 0, fail(text, "%q is no span of time; write it like 30s, 5m or 1h", clip(span))
@@ -229,25 +239,21 @@ func (g *gate) untake(a Addr) {
 	g.limits.table.Untake(time.Since(g.limits.start), &at)
 }
 
-// level describes the level that is nearest to its bound, for explain: its
-// prefix, what is used and the bound.
-func (g *gate) level(a Addr) (prefix string, used, most int) {
+// levels describes what counts for a client, for explain.
+func (g *gate) levels(a Addr) []LevelUse {
 	at := g.attempt(a)
 	counts := g.limits.conns.Used(&at)
 	if g.window > 0 {
 		counts = g.limits.table.Used(time.Since(g.limits.start), &at)
 	}
-	best := 0
-	for i := range at.N {
-		if counts[i]*at.Levels[best].Max > counts[best]*at.Levels[i].Max {
-			best = i
+	var all []LevelUse
+	for i, l := range at.Levels[:at.N] {
+		prefix := a.String()
+		if a.Is6() {
+			p, _ := a.ip.Prefix(int(l.Key.Len))
+			prefix = p.String()
 		}
+		all = append(all, LevelUse{prefix, counts[i], l.Max})
 	}
-	l := at.Levels[best]
-	prefix = a.String()
-	if a.Is6() {
-		p, _ := a.ip.Prefix(int(l.Key.Len))
-		prefix = p.String()
-	}
-	return prefix, counts[best], l.Max
+	return all
 }

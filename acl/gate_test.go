@@ -125,13 +125,13 @@ func TestRefusedIsNotCounted(t *testing.T) {
 		list.Swap(SetOf(must(ParsePrefix("192.0.2.1"))))
 		checkMany(t, p, "192.0.2.1", 50, 0)
 		list.Swap(nil)
-		if e := p.Explain(client, time.Time{}); e.Steps[0].Why != "0 of 3 used by 192.0.2.1" || e.Steps[1].Why != "0 of 5 used by 192.0.2.1" {
+		if e := p.Explain(client, time.Time{}, nil); e.Steps[0].Why != "0 of 3 used by 192.0.2.1" || e.Steps[1].Why != "0 of 5 used by 192.0.2.1" {
 			t.Errorf("%+v", e.Steps)
 		}
 		checkMany(t, p, "192.0.2.1", 50, 3)
 		time.Sleep(30 * time.Second)
 		checkMany(t, p, "192.0.2.1", 50, 2) // the hour's bound, which cost the first gate nothing
-		if e := p.Explain(client, time.Time{}); e.Steps[0].Why != "2 of 3 used by 192.0.2.1" {
+		if e := p.Explain(client, time.Time{}, nil); e.Steps[0].Why != "2 of 3 used by 192.0.2.1" {
 			t.Errorf("%+v", e.Steps)
 		}
 	})

@@ -114,7 +114,7 @@ func spellings(s string) (out []Client) {
 
 // verdictBy returns "allow by 2", after checking that explain agrees.
 func verdictBy(p *Policy, rules []string, c Client) string {
-	v, e := p.Check(c), p.Explain(c, time.Time{})
+	v, e := p.Check(c), p.Explain(c, time.Time{}, nil)
 	defer v.Release()
 	if e.Verdict.Allow != v.Allow || e.Verdict.Pos != v.Pos {
 		return fmt.Sprintf("%v but explain says %v", v, e.Verdict)
@@ -245,6 +245,8 @@ func TestRuleMistakes(t *testing.T) {
 		{"limit 6/m", `access "limit 6/m": how many of "m"? write "6/1m"`},
 		{"limit 6/30", `access "limit 6/30": "30" is no span of time; write it like 30s, 5m or 1h`},
 		{"limit 0/30s", `access "limit 0/30s": a bound is a number from 1 to 1000000; write "limit N/T [per /LEN] [TARGET…]"`},
+		{"limit 6/d", `access "limit 6/d": how many of "d"? write "6/24h"`},
+		{"limit 6/8d", `access "limit 6/8d": the span of time is from 100ms to 168h`},
 		{"limit 6/1ms", `access "limit 6/1ms": the span of time is from 100ms to 168h`},
 		{"limit 6/30s per 64", `access "limit 6/30s per 64": "per": write "per /64", with spaces`},
 		{"limit 6/30s per /24", `access "limit 6/30s per /24": "/24": the IPv6 key has a length from /32 to /128`},
@@ -290,7 +292,7 @@ no match: allow 192.0.2.0/24 2001:db8::/32
 deny: : no rule matches, and the default is deny`},
 	} {
 		var got []string
-		for _, s := range p.Explain(Client{Addr: must(ParseAddr(row.client))}, time.Time{}).Steps {
+		for _, s := range p.Explain(Client{Addr: must(ParseAddr(row.client))}, time.Time{}, nil).Steps {
 			line := s.Result + ": " + s.Rule
 			if s.Why != "" {
 				line += ": " + s.Why

@@ -81,6 +81,17 @@ func checkLimit(t *testing.T, w *world) {
 	if status := w.get(t, lab.Client4.String(), front4); status != 200 {
 		t.Errorf("the first request by IPv4: %d", status)
 	}
+	w.checkExplains(t, "limited", lab.Client6.String(), `: deny by "limit 2/10m" at `)
+	w.checkExplains(t, "limited", "2001:db8:6:1::10", `"limit 2/10m": passes, as 2 of 16 used by 2001:db8:6::/56`)
+	w.checkExplains(t, "limited", lab.Client4.String(), `"limit 2/10m": passes, as 1 of 2 used by `+lab.Client4.String())
+}
+
+// checkExplains asks "genkan explain" what the running Genkan would do.
+func (w *world) checkExplains(t *testing.T, service, client, want string) {
+	t.Helper()
+	if said := w.ask(t, "explain", "-c", w.ConfigFile(w.Front), service, client); !strings.Contains(said, want) {
+		t.Errorf("explain %s %s: %q, want %q", service, client, said, want)
+	}
 }
 
 // checkShadow: all are let in, and the log says who would not have been.
@@ -116,6 +127,8 @@ func checkConns(t *testing.T, w *world) {
 			t.Errorf("%s beside %s: %v, want in: %v", c.addr, lab.Client6, err, c.in)
 		}
 	}
+	w.checkExplains(t, "one", "2001:db8:6::11", `: deny by "conns 1" at `)
+	w.checkExplains(t, "one", "2001:db8:6:1::10", `"conns 1": passes, as `)
 	first.Close()
 	waitUntil(t, patience, "the next connection", func() error { return w.enter(t, "2001:db8:6::11", front6) })
 }

@@ -42,6 +42,7 @@ func (f *front) stateRoutes() []route {
 			k, err := keptOf(f.lists.current())
 			answer(w, runningFiles{k.Files}, err)
 		}},
+		{"GET /v1/gates", f.answerGates},
 		{"GET /v1/who", f.answerWho},
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
@@ -158,7 +159,7 @@ func (c *apiClient) check(t *testing.T, what string, schema map[string]any, text
 // Every route of the API does what it says, and its answers, refusals too, are as openapi.json has them.
 func TestAPI(t *testing.T) {
 	c := startConfigured(t, "[lists]\nbanned = [\"192.0.2.1\"]\n[pool.default]\nprefix = \"127.9.0.0/24\"\n"+
-		"[site.\"www.test\"]\nlisten = \"127.0.0.1:0\"\nto = [\"127.0.0.3:9\", \"127.0.0.4:9\"]\naccess = [\"deny banned\", \"allow all\"]\n")
+		"[site.\"www.test\"]\nlisten = \"127.0.0.1:0\"\nto = [\"127.0.0.3:9\", \"127.0.0.4:9\"]\naccess = [\"deny banned\", \"limit 9/1m\", \"allow all\"]\n")
 	api := newAPIClient(t, c.socket)
 	var addr string
 	for _, l := range mustDecode[[]listenerState](t, api.ask(t, "GET", "/v1/listeners", "/v1/listeners", "", 200)) {
@@ -176,6 +177,9 @@ func TestAPI(t *testing.T) {
 		api.ask(t, "GET", path, path, "", 200)
 	}
 	api.ask(t, "GET", "/v1/tunnel", "/v1/tunnel", "", 404)
+	api.ask(t, "GET", "/v1/gates", "/v1/gates?name=www.test&client=192.0.2.7&path=/", "", 200)
+	api.ask(t, "GET", "/v1/gates", "/v1/gates?name=www.tes&client=192.0.2.7", "", 404)
+	api.ask(t, "GET", "/v1/gates", "/v1/gates?name=www.test&client=192.0.2", "", 400)
 	api.ask(t, "GET", "/v1/who", "/v1/who?address=127.9.0.1", "", 200)
 	api.ask(t, "GET", "/v1/who", "/v1/who?address=127.9.0.1&at=now", "", 400)
 	api.ask(t, "GET", "/v1/lists", "/v1/lists?name=band", "", 409)
@@ -220,9 +224,9 @@ func TestAPI(t *testing.T) {
 	}
 	api.ask(t, "POST", "/v1/backends", "/v1/backends", `{"name":"www.test","backend":"127.0.0.3:9","weight":7}`, 200)
 
-	api.ask(t, "POST", "/v1/lists/{name}/entries", "/v1/lists/banned/entries", `{"entry":"198.51.100.0/24","for":"1h","cut":true}`, 200)
+	api.ask(t, "POST", "/v1/lists/{name}/entries", "/v1/lists/banned/entries", `{"entry":"198.51.100.0/24","for":"2d","cut":true}`, 200)
 	api.ask(t, "POST", "/v1/lists/{name}/entries", "/v1/lists/banned/entries", `{"entry":"198.51.100.0/24","for":"soon"}`, 400)
-	if bans := mustDecode[[]ban](t, api.ask(t, "GET", "/v1/bans", "/v1/bans", "", 200)); len(bans) != 1 || bans[0].List != "banned" || bans[0].Until == nil {
+	if bans := mustDecode[[]ban](t, api.ask(t, "GET", "/v1/bans", "/v1/bans", "", 200)); len(bans) != 1 || bans[0].List != "banned" || bans[0].Until == nil || time.Until(*bans[0].Until) < 47*time.Hour {
 		t.Errorf("bans: %+v", bans)
 	}
 	api.ask(t, "DELETE", "/v1/lists/{name}/entries", "/v1/lists/banned/entries?entry=198.51.100.0/24", "", 200)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -42,7 +43,8 @@ func explainCommand(io streams) *cobra.Command {
 		Use:   "explain [-c FILE] [--json] SITE-OR-FORWARD CLIENT",
 		Short: "Say which rule decides for a client, and where it is written",
 		Long: `Explain asks the same function as the daemon which rule decides for a client of a site or forward.
-The exit status is 0 where the client may enter and 3 where not.
+The exit status is 0 where the client may enter and 3 where not. Where a Genkan runs with the same file, bans and what
+gates have counted are as they stand there.
 
 A client behind a proxy is told by --peer and --via:
     genkan explain www.example.jp --peer 10.9.0.1 --via 'X-Forwarded-For: 2001:db8::7, 10.9.0.2'
@@ -73,7 +75,13 @@ Before new rules are put in force, a log shows whom they would meet:
 			if w.client == "" && w.peer == "" {
 				return usagef("too few arguments; write %s SITE-OR-FORWARD CLIENT", cmd.CommandPath())
 			}
-			answer, err := explainAt(service, path, w, tunnel, at)
+			name, err := filepath.Abs(plan.File)
+			if err != nil {
+				return err
+			}
+			answer, err := explainAt(service, path, w, tunnel, at, func(part config.Service, client acl.Addr) []acl.GateUse {
+				return runningGates(cmd.Context(), socket, name, part, path, client)
+			})
 			if err != nil {
 				return err
 			}
@@ -87,7 +95,7 @@ Before new rules are put in force, a log shows whom they would meet:
 	flags := cmd.Flags()
 	flags.BoolVar(&asJSON, "json", false, "one JSON object")
 	flags.BoolVar(&withSteps, "steps", false, "with --json: every rule that was read, too")
-	flags.StringVar(&socket, "socket", runSocket, "take bans from the running Genkan at this `SOCKET`, where it has the same configuration")
+	flags.StringVar(&socket, "socket", runSocket, "take bans, and what gates have counted, from the running Genkan at this `SOCKET`, where it has the same configuration")
 	flags.StringVar(&newer, "compare", "", "say whose verdict another configuration `FILE` would change, of the clients in the log on standard input")
 	flags.StringVar(&path, "path", "", "of a site with routes: the `PATH` that the client asks for")
 	flags.StringVar(&w.peer, "peer", "", "the `ADDRESS` of the proxy at the socket's other end, where it is not the client")
@@ -102,7 +110,7 @@ func parseTime(text string) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
 	}
-	if later, err := time.ParseDuration(text); err == nil {
+	if later, err := acl.ParseDuration(text); err == nil {
 		return time.Now().Add(later), nil
 	}
 	at, err := time.Parse(time.RFC3339, text)
@@ -112,10 +120,13 @@ func parseTime(text string) (time.Time, error) {
 	return at, nil
 }
 
+// A gatekeeper tells how the gates of a service stand for a client; nil: nobody has come yet.
+type gatekeeper func(config.Service, acl.Addr) []acl.GateUse
+
 // explainAt judges one client of the part of a service that a path means, where one is given.
-func explainAt(s config.Service, path string, w way, tunnel string, at time.Time) (explanation, error) {
+func explainAt(s config.Service, path string, w way, tunnel string, at time.Time, gates gatekeeper) (explanation, error) {
 	if path == "" {
-		return explain(s, w, tunnel, at)
+		return explain(s, w, tunnel, at, gates)
 	}
 	if path[0] != '/' {
 		return explanation{}, usagef("--path %q: write a path that begins with \"/\"", path)
@@ -124,7 +135,7 @@ func explainAt(s config.Service, path string, w way, tunnel string, at time.Time
 	if err != nil {
 		return explanation{Client: cmp.Or(w.client, w.peer), Verdict: "deny", Why: "answered with 400, as of the " + err.Error(), Steps: []step{}}, nil
 	}
-	answer, err := explain(part, w, tunnel, at)
+	answer, err := explain(part, w, tunnel, at, gates)
 	if err == nil && route != "" {
 		answer.Steps = append([]step{{route, pos.File, pos.Line, "matches", fmt.Sprintf("the path is %q", path)}}, answer.Steps...)
 	}
@@ -132,7 +143,7 @@ func explainAt(s config.Service, path string, w way, tunnel string, at time.Time
 }
 
 // explain judges one client.
-func explain(s config.Service, w way, tunnel string, at time.Time) (explanation, error) {
+func explain(s config.Service, w way, tunnel string, at time.Time, gates gatekeeper) (explanation, error) {
 	addr, peer, err := w.resolve(s)
 	var refused refusal
 	switch {
@@ -152,12 +163,12 @@ func explain(s config.Service, w way, tunnel string, at time.Time) (explanation,
 	default:
 		return explanation{}, usagef("--tunnel %q: write true, false or auto", tunnel)
 	}
-	return judge(s.Access, client, at), nil
+	return judge(s.Access, client, at, gates(s, addr)), nil
 }
 
 // judge asks the rules and writes their answer down.
-func judge(access *acl.Policy, client acl.Client, at time.Time) explanation {
-	e := access.Explain(client, at)
+func judge(access *acl.Policy, client acl.Client, at time.Time, used []acl.GateUse) explanation {
+	e := access.Explain(client, at, used)
 	v := e.Verdict
 	answer := written(client.Addr, v)
 	for _, s := range e.Steps {

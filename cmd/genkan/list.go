@@ -86,7 +86,6 @@ func (e addedEntry) ends() string {
 
 func listAddCommand(io streams, socket *string) *cobra.Command {
 	var c listChange
-	var holds time.Duration
 	cmd := &cobra.Command{
 		Use:   "add NAME ENTRY [--for 1h] [--cut]",
 		Short: "Add an address, prefix or range to a list at run time",
@@ -95,9 +94,6 @@ func listAddCommand(io streams, socket *string) *cobra.Command {
 		Args: arguments(2, 2, "NAME ENTRY"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c.Entry = args[1]
-			if cmd.Flags().Changed("for") {
-				c.For = holds.String()
-			}
 			changed, err := askChange[listChanged](cmd.Context(), *socket, http.MethodPost, entriesOf(args[0]), c)
 			if err != nil {
 				return err
@@ -109,7 +105,7 @@ func listAddCommand(io streams, socket *string) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().DurationVar(&holds, "for", 0, "how long it holds, as `1h`; without it for good")
+	cmd.Flags().StringVar(&c.For, "for", "", "how long it holds, as `1h` or 7d; without it for good")
 	cmd.Flags().BoolVar(&c.Cut, "cut", false, "end the open connections of these clients")
 	return cmd
 }

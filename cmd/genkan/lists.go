@@ -212,8 +212,8 @@ func (l *lists) add(name string, c listChange) (listChanged, error) {
 	var holds time.Duration
 	if c.For != "" {
 		var err error
-		if holds, err = time.ParseDuration(c.For); err != nil || holds <= 0 {
-			return listChanged{}, refuse(http.StatusBadRequest, "for %q is no duration; write \"1h\"", c.For)
+		if holds, err = acl.ParseDuration(c.For); err != nil || holds <= 0 {
+			return listChanged{}, refuse(http.StatusBadRequest, "for %q is no time to come; write \"1h\" or \"7d\"", c.For)
 		}
 	}
 	e, err := l.book.Add(name, c.Entry, holds)

@@ -201,9 +201,9 @@ func (d *decoder) duration(v *value) time.Duration {
 	if !t.Given() {
 		return 0
 	}
-	span, ok := parseDuration(t.S)
+	span, err := acl.ParseDuration(t.S)
 	switch {
-	case !ok:
+	case err != nil:
 		d.mistake(v.pos, "%s: %s is no duration; write a number with s, m, h or d, such as %s", d.key, quote(t.S), d.write)
 	case span <= 0 || span > longest:
 		d.mistake(v.pos, "%s: %s is outside of what is possible; write more than nothing and at most \"366d\"", d.key, quote(t.S))
@@ -211,16 +211,6 @@ func (d *decoder) duration(v *value) time.Duration {
 		return span
 	}
 	return 0
-}
-
-// parseDuration reads what time.ParseDuration reads, and whole days.
-func parseDuration(s string) (time.Duration, bool) {
-	if days, ok := strings.CutSuffix(s, "d"); ok {
-		n, err := strconv.ParseUint(days, 10, 16)
-		return time.Duration(n) * 24 * time.Hour, err == nil
-	}
-	span, err := time.ParseDuration(s)
-	return span, err == nil
 }
 
 // sub reads a table or { } behind a key.
