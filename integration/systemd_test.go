@@ -137,7 +137,7 @@ func TestSystemdRestartKeepsTheTunnel(t *testing.T) {
 	}
 	log, err := exec.Command("cat", filepath.Join(w.Dir, "machine", "log")).Output()
 	if err != nil || strings.Count(string(log), "the tunnel stays for the next process") != 2 || strings.Count(string(log), "adopts what a former process left") != 4 {
-		t.Errorf("%v, the log:\n%s", err, log)
+		t.Errorf("%v, the log:\n%s\n%s", err, log, m.Output())
 	}
 	m.mustSystemctl(t, "stop", "genkan")
 	checkUntouched(t, w.Front, before, "after systemctl stop")

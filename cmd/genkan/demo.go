@@ -25,7 +25,7 @@ try more until Ctrl-C. With --once it ends after the show, with status 0 only if
 			if err != nil {
 				return err
 			}
-			return untilSignal(cmd.Context(), slog.New(slog.DiscardHandler), func(ctx context.Context) error {
+			return untilSignal(cmd.Context(), slog.New(slog.DiscardHandler), func() {}, func(ctx context.Context) error {
 				return demo.Run(ctx, demo.Config{Program: program, Once: once, Color: isTerminal(io.out), Out: io.out})
 			})
 		},

@@ -35,7 +35,7 @@ all others are denied; with --deny alone, all others may enter. Ports from 1024 
 			if err != nil {
 				return err
 			}
-			return untilSignal(cmd.Context(), log, func(ctx context.Context) error {
+			return untilSignal(cmd.Context(), log, closeLog, func(ctx context.Context) error {
 				return (&front{plan: plan, log: log}).serve(ctx)
 			})
 		},

@@ -45,6 +45,14 @@ func restarting(ctx context.Context) bool {
 	}
 }
 
+// mayAskLater has package os find out now whether it can use pidfd. It does so once, by a child that has our memory and
+// our signal handlers: while we stop, systemd's SIGTERM to that child would come to us as a second one.
+func mayAskLater() {
+	if p, err := os.FindProcess(os.Getpid()); err == nil {
+		_ = p.Release() // of ourselves: nothing is lost
+	}
+}
+
 // unitOf is the service that a process is in, from /proc/PID/cgroup: "0::/system.slice/genkan.service". "" is none.
 func unitOf(cgroup string) string {
 	for line := range strings.Lines(cgroup) {

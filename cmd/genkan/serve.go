@@ -93,6 +93,7 @@ func (f *front) raise(ctx context.Context) error {
 	if err := mayTunnel(); err != nil {
 		return err
 	}
+	mayAskLater()
 	cfg := *f.plan.Tunnel
 	cfg.Log, cfg.Inherited, cfg.Ports = f.log, f.from.tunnel(), f.from.ports
 	inherited, err := f.from.takeListener(fdTunnelControl)

@@ -10,8 +10,8 @@ import (
 )
 
 // untilSignal runs work with a context that ends with the first SIGTERM or SIGINT. A second one ends the process at
-// once, with what is open cut and the tunnel left for the next start to take over.
-func untilSignal(ctx context.Context, log *slog.Logger, work func(context.Context) error) error {
+// once, with what is open cut and the tunnel left for the next start to take over. flush writes what is logged.
+func untilSignal(ctx context.Context, log *slog.Logger, flush func(), work func(context.Context) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	signals := make(chan os.Signal, 2)
@@ -24,6 +24,7 @@ func untilSignal(ctx context.Context, log *slog.Logger, work func(context.Contex
 			case s := <-signals:
 				if !first {
 					log.Warn("stopped at once by a second signal", "signal", s.String())
+					flush()
 					os.Exit(1)
 				}
 				log.Info("stopping: what is open may finish; a second signal ends at once", "signal", s.String())

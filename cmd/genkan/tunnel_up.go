@@ -98,7 +98,7 @@ func tunnelKeepCommand(_ streams) *cobra.Command {
 				return errors.Join(err, told)
 			}
 			k := &keeper{plan: plan, log: log, confirm: confirm, ready: func(err error) { tell(pipe, err) }}
-			return untilSignal(cmd.Context(), log, k.keep)
+			return untilSignal(cmd.Context(), log, closeLog, k.keep)
 		},
 	}
 	source.add(cmd)
