@@ -70,6 +70,7 @@ func NewTable(maxKeys int) *Table {
 		maxKeys = DefaultMaxKeys
 	}
 	t := &Table{hash: newHasher()}
+	t.slab = newSlab(t)
 	for i := range t.shards {
 		t.shards[i].slab = &t.slab
 		t.shards[i].most = min(max(1, maxKeys/shardCount), maxEntries*15/16)

@@ -238,11 +238,36 @@ func TestMemoryPerKey(t *testing.T) {
 	for i := range uint64(keys) {
 		table.Take(0, one(i*0x9e3779b97f4a7c15, 6, time.Minute))
 	}
-	perKey := float64(heap()-before) / keys
+	outside := len(table.slab.mapped.all)*slabSize - len(table.slab.rest)
+	if outside < keys*64 {
+		t.Errorf("%d bytes are in huge pages, want most", outside)
+	}
+	perKey := (float64(heap()-before) + float64(outside)) / keys
 	runtime.KeepAlive(table)
 	t.Logf("%.1f bytes a key", perKey)
 	if perKey > 128 {
 		t.Errorf("%.1f bytes a key, want at most 128", perKey)
+	}
+}
+
+// What a table has mapped goes with it.
+func TestMemoryGoes(t *testing.T) {
+	table := NewTable(1 << 20)
+	for i := range uint64(1 << 20) {
+		table.Take(0, one(i*0x9e3779b97f4a7c15, 6, time.Minute))
+	}
+	freed := make(chan struct{})
+	runtime.AddCleanup(table.slab.mapped, func(done chan struct{}) { close(done) }, freed)
+	table = nil
+	for deadline := time.After(time.Minute); ; {
+		runtime.GC()
+		select {
+		case <-freed:
+			return
+		case <-deadline:
+			t.Fatal("the mappings of a table that nobody has are still held")
+		case <-time.After(10 * time.Millisecond):
+		}
 	}
 }
 
