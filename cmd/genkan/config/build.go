@@ -179,7 +179,12 @@ func (k *checker) build() *Plan {
 	plan := &Plan{File: k.c.File, Watch: k.c.Watch, User: k.c.User.S, Tunnel: k.tunnelConfig(), Proxy: k.proxyConfig()}
 	envs := k.environments()
 	plan.Named = k.named
-	plan.parts = k.c.parts()
+	for _, s := range k.c.Sites {
+		s.noTo = s.answers()
+	}
+	parts := make(chan map[string]string)
+	go func() { parts <- k.c.parts() }() // on another core: from here on, nothing changes in k.c
+	defer func() { plan.parts = <-parts }()
 	plan.routePos = map[string]acl.Pos{}
 	plan.Env = envs[k.c.File]
 	plan.Lists = k.listFiles()
@@ -233,7 +238,6 @@ func (k *checker) places(s *service, listens []proxy.Listen, like place) []place
 }
 
 func (k *checker) site(s *Site, env acl.Env) proxy.Site {
-	s.noTo = s.answers()
 	out := proxy.Site{
 		Name:         s.Name.S,
 		Listen:       k.listens(&s.service, "site"),

@@ -33,7 +33,7 @@ type parser struct {
 // parse reads one file into a tree and reports what is wrong with its form.
 func parse(r *report, file string, src []byte) *table {
 	src = bytes.TrimPrefix(src, []byte("\xef\xbb\xbf"))
-	p := &parser{r: r, file: file, src: src, toml: &r.toml, lines: make([]int, 1, bytes.Count(src, []byte("\n"))+1)}
+	p := &parser{r: r, file: file, src: src, toml: r.toml, lines: make([]int, 1, bytes.Count(src, []byte("\n"))+1)}
 	for i, c := range src {
 		if c == '\n' {
 			p.lines = append(p.lines, i+1)

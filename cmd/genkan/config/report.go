@@ -44,15 +44,15 @@ func (ms Mistakes) Error() string {
 type report struct {
 	mistakes Mistakes
 	warnings Mistakes
-	files    map[string]int  // the order in which files were read
-	damaged  map[string]bool // files of which a part could not be read at all
-	sources  []Source        // what was read, in that order
-	folders  []string        // that include looks into
-	toml     unstable.Parser // of the file that is read
+	files    map[string]int   // the order in which files were read
+	damaged  map[string]bool  // files of which a part could not be read at all
+	sources  []Source         // what was read, in that order
+	folders  []string         // that include looks into
+	toml     *unstable.Parser // its memory serves the next file, too
 }
 
 func newReport() *report {
-	return &report{files: make(map[string]int), damaged: make(map[string]bool)}
+	return &report{toml: new(unstable.Parser)}
 }
 
 func (r *report) mistake(pos acl.Pos, format string, args ...any) {
@@ -65,8 +65,15 @@ func (r *report) warn(pos acl.Pos, format string, args ...any) {
 
 // broken is a mistake that hides what follows it: complaints about what is missing would be its echo.
 func (r *report) broken(pos acl.Pos, format string, args ...any) {
-	r.damaged[pos.File] = true
+	r.hurt(pos.File)
 	r.mistake(pos, format, args...)
+}
+
+func (r *report) hurt(file string) {
+	if r.damaged == nil {
+		r.damaged = make(map[string]bool)
+	}
+	r.damaged[file] = true
 }
 
 // anyDamage reports whether some part of the configuration could not be read.
@@ -74,6 +81,9 @@ func (r *report) anyDamage() bool { return len(r.damaged) > 0 }
 
 // begin notes that a file is read now, for the order of mistakes.
 func (r *report) begin(file string) {
+	if r.files == nil {
+		r.files = make(map[string]int)
+	}
 	if _, seen := r.files[file]; !seen {
 		r.files[file] = len(r.files)
 	}

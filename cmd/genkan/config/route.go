@@ -48,7 +48,7 @@ func (d *decoder) routes(v *value, site Text, fields []field[Route]) []Route {
 			d.mistake(item.pos, "route: found %s; write the header [[%s]], and its keys below", item.found(), writeKey([]string{"site", site.S, "route"}))
 			continue
 		}
-		r := Route{service: service{Name: Text{site.S, item.pos}}}
+		r := Route{service: service{Name: Text{site.S, item.pos}, noTo: true}} // by the site's backends, where it has none
 		decode(d, item.table, fields, &r)
 		r.Name.S += r.Path.S
 		all = append(all, r)
@@ -65,7 +65,6 @@ func (k *checker) routes(s *Site, env acl.Env) []proxy.Route {
 			k.mistake(r.Name.Pos, "a route of site %q has no path; write path = \"/admin\"", s.Name.S)
 			continue
 		}
-		r.noTo = true // by the site's backends, where it has none
 		out := proxy.Route{Path: r.Path.S, Strip: r.Strip, To: k.backends(&r.service, "site"), Handling: k.handling(&r.Handling, s.Name.S)}
 		k.schemes(&r.service, out.To, BackendTLS{}, "site")
 		if r.hasAccess {
