@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -42,7 +43,7 @@ func TestOutOfDescriptors(t *testing.T) {
 	echoes(t, conns[:kept])
 	time.Sleep(500 * time.Millisecond) // a time to measure over
 	share := float64(cpuTicks(t, p.Pid())-before) / 100 / time.Since(began).Seconds()
-	if share > 0.5 {
+	if share > 0.5 { // a loop that spins takes 1; wanted: 0.2
 		t.Errorf("%.0f %% of a CPU while clients wait", 100*share)
 	}
 	for _, c := range conns[kept:] {
@@ -64,6 +65,63 @@ func TestOutOfDescriptors(t *testing.T) {
 	if told == 0 || told > 3 {
 		t.Errorf("%d warnings, want one, and few for the clients that left:\n%s", told, p.Output())
 	}
+}
+
+// While clients have all descriptors that they can have, whoever runs the front
+// is answered, can reload it, and makes room.
+func TestAdminAnswersOutOfDescriptors(t *testing.T) {
+	const limit, crowd = 256, 400
+	w := mustWorld(t)
+	startEcho(t, w, lab.BackendV4.String()+":7000")
+	startLoadBackend(t, w, lab.BackendV4.String()+":8080")
+	// With more connections than descriptors: else those would never run out.
+	config := "max_conns = 10000\n" + tunnelConfig + fmt.Sprintf("[admin]\nlisten = \"127.0.0.1:6464\"\n[forward.echo]\nlisten = [\"%[1]s:7000\", \"udp/%[1]s:7001\"]\nto = \"%[2]s:7000\"\n[site.web]\nhosts = [\"default\"]\nlisten = \"%[1]s:80\"\nto = \"%[2]s:8080\"\n", lab.FrontV4, lab.BackendV4)
+	bounded := filepath.Join(w.Dir, "bounded")
+	script := fmt.Sprintf("#!/bin/sh\nexec %s --nofile=%d:%d %s \"$@\"\n", require.Program(t, "prlimit", "util-linux"), limit, limit, w.program)
+	if err := os.WriteFile(bounded, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	p, err := w.Genkan(w.Front, bounded, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stop(t, p) })
+	waitReady(t, p)
+	asks := func(when string) {
+		t.Helper()
+		if said := w.ask(t, "status"); !strings.Contains(said, "echo") {
+			t.Errorf("%s: genkan status: %s", when, said)
+		}
+		if status, body := curl(t, w.Front, "http://127.0.0.1:6464/metrics"); status != 200 || !strings.Contains(body, "genkan_") {
+			t.Errorf("%s: /metrics: %d, %.200s", when, status, body)
+		}
+	}
+	asks("before")
+	var conns []*net.TCPConn
+	for n := range crowd {
+		conn, err := w.tryDial(t, lab.Client4.String(), lab.FrontV4.String(), []int{7000, 80}[n%2])
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		conns = append(conns, conn)
+	}
+	mustLog(t, p, "cannot accept; trying again every 200 ms", "too many open files")
+	for range 5 {
+		asks("while clients wait")
+	}
+	if said := w.ask(t, "reload"); said != "nothing differs\n" {
+		t.Errorf("genkan reload while clients wait: %s", said)
+	}
+	for _, c := range conns {
+		c.Close()
+	}
+	began := time.Now()
+	if err := says(w.dial(t, lab.Client4.String(), lab.FrontV4.String(), 7000), 10*time.Second); err != nil {
+		t.Errorf("a client of after the rush: %v", err)
+	}
+	t.Logf("accepting again after %v", time.Since(began).Round(time.Millisecond))
+	asks("after")
 }
 
 // echoes sees that every connection is served.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"syscall"
 
@@ -19,6 +20,7 @@ import (
 type guard struct {
 	allowed []netip.Prefix // nil: not limited
 	own     []endpoint     // our listeners and the admin address
+	most    int32          // sockets have lower numbers; 0: not looked at
 }
 
 var errNotIPv4 = errors.New("backends are IPv4 only")
@@ -71,6 +73,18 @@ func (g *guard) control(_ context.Context, network, address string, raw syscall.
 	return g.check(network[:3], addr)
 }
 
+// affords fails for a socket that would take one of the last descriptors.
+func (g *guard) affords(raw syscall.RawConn) error {
+	var fits bool
+	if err := raw.Control(func(fd uintptr) { fits = g.most == 0 || int32(fd) < g.most }); err != nil {
+		return err
+	}
+	if !fits {
+		return os.NewSyscallError("socket", unix.EMFILE)
+	}
+	return nil
+}
+
 // A dialFunc connects to a backend.
 type dialFunc func(context.Context, netip.AddrPort) (*net.TCPConn, error)
 
@@ -97,7 +111,7 @@ func (g *guard) dial(ctx context.Context, network string, to netip.AddrPort, fro
 			if err := g.control(ctx, network, address, raw); err != nil {
 				return err
 			}
-			return from.prepare(raw)
+			return errors.Join(g.affords(raw), from.prepare(raw))
 		},
 	}
 	switch ip := from.addr.AsSlice(); {

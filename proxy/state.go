@@ -14,6 +14,7 @@ import (
 	"genkan/acl"
 	"genkan/proxy/accesslog"
 	"genkan/proxy/certs"
+	"genkan/proxy/descriptors"
 	"genkan/proxy/ftp"
 	"genkan/proxy/pool"
 	"genkan/proxy/web"
@@ -346,6 +347,7 @@ func (st *state) addListener(l Listener, errs *faults) {
 // name leads is its owner's affair, who could refuse each reload by it: that is
 // judged when it is dialled.
 func (st *state) addGuard(errs *faults) {
+	st.guard.most = descriptors.Now().Serve
 	if st.config.Backends != nil {
 		st.guard.allowed = []netip.Prefix{}
 	}

@@ -14,14 +14,16 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"genkan/proxy/descriptors"
 	"genkan/proxy/internal/thread"
 )
 
 // Loops are the loops of a program.
 type Loops struct {
-	loops []*loop
-	turn  atomic.Uint32
-	done  sync.WaitGroup
+	loops  []*loop
+	bounds descriptors.Bounds
+	turn   atomic.Uint32
+	done   sync.WaitGroup
 }
 
 // A loop serves its sockets on one goroutine.
@@ -46,7 +48,7 @@ func NewLoops(n int) (*Loops, error) {
 	if n <= 0 {
 		n = runtime.NumCPU()
 	}
-	ls := &Loops{}
+	ls := &Loops{bounds: descriptors.Now()}
 	for range n {
 		l, err := newLoop()
 		if err != nil {

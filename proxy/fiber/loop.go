@@ -25,6 +25,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"genkan/proxy/descriptors"
 	"genkan/proxy/internal/thread"
 )
 
@@ -50,6 +51,7 @@ type Loop struct {
 	running     int          // fibers that have a job
 	pipes       []kernelPipe // spare ones
 	lent        int          // pipes in use
+	bounds      descriptors.Bounds
 	events      [256]unix.EpollEvent
 	stopping    bool
 	done        chan struct{}
@@ -83,7 +85,7 @@ func New() (*Loop, error) {
 		unix.Close(ep)
 		return nil, err
 	}
-	return &Loop{epoll: ep, wake: wake, done: make(chan struct{})}, nil
+	return &Loop{epoll: ep, wake: wake, bounds: descriptors.Now(), done: make(chan struct{})}, nil
 }
 
 // Run serves until Close. The caller owns the goroutine.

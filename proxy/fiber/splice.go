@@ -34,6 +34,11 @@ func (l *Loop) takePipe() (kernelPipe, error) {
 	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
 		return kernelPipe{}, os.NewSyscallError("pipe2", err)
 	}
+	if int32(max(fds[0], fds[1])) >= l.bounds.Serve {
+		closeFD(int32(fds[0]))
+		closeFD(int32(fds[1]))
+		return kernelPipe{}, os.NewSyscallError("pipe2", unix.EMFILE)
+	}
 	// A user over his pipe-user-pages-soft keeps the size that he got.
 	l.lent++
 	unix.FcntlInt(uintptr(fds[0]), unix.F_SETPIPE_SZ, pipeSize)

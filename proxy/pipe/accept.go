@@ -9,6 +9,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"genkan/proxy/descriptors"
 )
 
 // acceptBatch is how many connections a loop takes before it serves again.
@@ -66,23 +68,33 @@ func (l *loop) accept(fd int32) {
 		return
 	}
 	for range acceptBatch {
+		if l.full && descriptors.Next(l.epoll) >= l.engine.bounds.Accept {
+			l.rest(a, unix.EMFILE)
+			return
+		}
 		size := uint32(unsafe.Sizeof(l.peer))
 		fd, _, err := unix.RawSyscall6(unix.SYS_ACCEPT4, uintptr(a.fd), uintptr(unsafe.Pointer(&l.peer)), uintptr(unsafe.Pointer(&size)), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
 		switch err {
 		case 0:
+			l.full = int32(fd) >= l.engine.bounds.Accept
 			l.welcome(a, int32(fd), addrPort(&l.peer))
 		case unix.EAGAIN:
 			return
 		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
-			if now := time.Now().Unix(); now-a.failed.Swap(now) > quietAfter {
-				l.engine.log.Warn("cannot accept; trying again every 200 ms", "listener", a.addr, "error", err)
-			}
-			l.resting = append(l.resting, rest{a, l.now + restTick})
-			l.unlisten(a)
+			l.rest(a, err)
 			return
 		default: // accept(2): the error of a client that is gone already
 		}
 	}
+}
+
+// rest leaves a listener alone for a while: there are no descriptors for its clients.
+func (l *loop) rest(a *Listener, why error) {
+	if now := time.Now().Unix(); now-a.failed.Swap(now) > quietAfter {
+		l.engine.log.Warn("cannot accept; trying again every 200 ms", "listener", a.addr, "error", why)
+	}
+	l.resting = append(l.resting, rest{a, l.now + restTick})
+	l.unlisten(a)
 }
 
 // wakeListeners tries the listeners again that have rested.

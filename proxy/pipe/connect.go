@@ -35,7 +35,7 @@ func (l *loop) connect(s *Stream) bool {
 			l.abort(s, Result{Reason: Refused})
 			return false
 		}
-		fd, err := dialSocket(p)
+		fd, err := dialSocket(p, l.engine.bounds.Serve)
 		if err == nil {
 			s.ends[1] = end{fd: fd, flags: mute | nagled}
 			s.dial.begun = time.Now()
@@ -137,9 +137,13 @@ func (l *loop) greet(s *Stream) bool {
 	return true
 }
 
-// dialSocket makes a socket that connects to p.Backend.
-func dialSocket(p *Plan) (int32, error) {
+// dialSocket makes a socket that connects to p.Backend, with a number below most.
+func dialSocket(p *Plan, most int32) (int32, error) {
 	fd, err := tcpSocket(p.Backend.Addr())
+	if err == nil && fd >= most {
+		closeFD(fd)
+		err = unix.EMFILE
+	}
 	if err != nil {
 		return -1, fmt.Errorf("connect to %s: %w", p.Backend, os.NewSyscallError("socket", err))
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/netip"
 	"strings"
@@ -465,7 +466,7 @@ func (b *lockedBuffer) String() string {
 // does so with TCP_NODELAY.
 func TestNoDelayFromTheSecondWrite(t *testing.T) {
 	ln := mustListen(t, "127.0.0.1:0")
-	fd, err := dialSocket(&Plan{Backend: ln.Addr().(*net.TCPAddr).AddrPort()})
+	fd, err := dialSocket(&Plan{Backend: ln.Addr().(*net.TCPAddr).AddrPort()}, math.MaxInt32)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -58,6 +58,9 @@ func (l *loop) finish(s *Stream, reset bool, r Result) {
 		}
 	}
 	s.close(reset)
+	for i := range l.resting { // there are descriptors again
+		l.resting[i].until = l.now
+	}
 	l.engine.finish(s, r)
 }
 

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"genkan/proxy/descriptors"
 )
 
 // Config is what an Engine is made of. The zero Config is a good one.
@@ -35,6 +37,7 @@ type Engine struct {
 	loops  []*loop
 	buffer int
 	log    *slog.Logger
+	bounds descriptors.Bounds
 	turn   atomic.Uint32 // round robin of loops
 	active atomic.Int64
 	empty  chan struct{} // a token when active fell to zero
@@ -64,6 +67,7 @@ func New(cfg Config) (*Engine, error) {
 	e := &Engine{
 		buffer: cfg.Buffer,
 		log:    cfg.Log,
+		bounds: descriptors.Now(),
 		empty:  make(chan struct{}, 1),
 		slow:   make(map[*slowPair]struct{}),
 

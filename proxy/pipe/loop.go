@@ -32,6 +32,7 @@ type loop struct {
 	again    []*Stream // had more to move than their turn allowed
 	dead     []uint32  // table entries that are free after this batch of events
 	resting  []rest    // listeners that failed
+	full     bool      // the client accepted last has one of the last descriptors
 	events   [128]unix.EpollEvent
 	peer     unix.RawSockaddrAny // of the client just accepted
 	conn     Conn                // likewise
@@ -74,7 +75,7 @@ func newLoop(e *Engine, cfg Config) (*loop, error) {
 		wake:      wake,
 		epoch:     time.Now(),
 		scratch:   newBuffer(e.buffer),
-		pipes:     pipePool{limit: cfg.Pipes},
+		pipes:     pipePool{limit: cfg.Pipes, most: e.bounds.Serve},
 		listeners: make(map[int32]*Listener),
 	}
 	if err := l.watch(int32(wake), aboutWake, int32(wake), unix.EPOLLIN); err != nil {

@@ -16,7 +16,7 @@ import (
 const patience = 20 * time.Second
 
 func TestMain(m *testing.M) {
-	before := descriptors()
+	before := openDescriptors()
 	code := m.Run()
 	if err := goleak.Find(); err != nil {
 		fmt.Fprintln(os.Stderr, "goroutines left:", err)
@@ -24,8 +24,8 @@ func TestMain(m *testing.M) {
 	}
 	// The runtime's poller (epoll, eventfd) is opened by the first test. The pipes
 	// of io.Copy, in the oracle, are closed by finalizers.
-	after := descriptors()
-	for deadline := time.Now().Add(patience); after > before+2 && time.Now().Before(deadline); after = descriptors() {
+	after := openDescriptors()
+	for deadline := time.Now().Add(patience); after > before+2 && time.Now().Before(deadline); after = openDescriptors() {
 		runtime.GC()
 		runtime.Gosched()
 	}
@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-func descriptors() int {
+func openDescriptors() int {
 	d, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
 		return 0

@@ -17,6 +17,7 @@ type pipePair struct {
 type pipePool struct {
 	limit int
 	made  int
+	most  int32 // descriptors have lower numbers
 	spare []*pipePair
 }
 
@@ -32,6 +33,11 @@ func (p *pipePool) take() *pipePair {
 	}
 	var fds [2]int
 	if unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_NONBLOCK) != nil {
+		return nil
+	}
+	if int32(max(fds[0], fds[1])) >= p.most {
+		closeFD(int32(fds[0]))
+		closeFD(int32(fds[1]))
 		return nil
 	}
 	// A user over his pipe-user-pages-soft keeps the size that he got.

@@ -78,7 +78,7 @@ func fields() []field[Config] {
 			func(d *decoder, c *Config, v *value) { c.ByPort = d.choice(v, "socket", "port") == "port" }},
 		{"underscore_headers", `"drop"`, "what becomes of request headers that a CGI server reads as one of ours, such as X_Forwarded_For: \"drop\" (default), \"reject\" the request, or \"pass\"",
 			func(d *decoder, c *Config, v *value) { c.Underscores = d.choice(v, "drop", "reject", "pass") }},
-		{"max_conns", `65536`, "client connections at once, over all listeners",
+		{"max_conns", `65536`, "client connections at once, over all listeners; without it, what the limit of descriptors allows, of which the last 24 are never a client's",
 			func(d *decoder, c *Config, v *value) { c.MaxConns = d.number(v, 1, 1<<22) }},
 		{"watch", `true`, "reloads when one of these files changes; without it genkan reload and SIGHUP do",
 			func(d *decoder, c *Config, v *value) { c.Watch = d.boolean(v) }},
