@@ -34,6 +34,12 @@ lease), and for servers that listen on IPv4 only, and writes a commented configu
 		RunE: func(cmd *cobra.Command, args []string) error {
 			found := look()
 			if prefix == "" && !found.native {
+			if prefix == "" && len(relays) > 0 {
+				return usagef("--relay %s without --prefix; write both, or none", relays[0])
+			}
+			if prefix != "" && len(relays) == 0 {
+				return usagef("--prefix %s without --relay; write both, or none", prefix)
+			}
 				found.askDHCP(cmd.Context())
 			}
 			text, err := firstConfig(found, prefix, relays)
@@ -240,3 +246,8 @@ func proves(text []byte) error {
 	_, err = config.Load(file, config.Options{})
 	return err
 }
+	if mistakes, ok := err.(config.Mistakes); ok { // of what the operator gave, in a file that is gone again
+		for i := range mistakes {
+			mistakes[i].Pos.File = "what init would write"
+		}
+	}

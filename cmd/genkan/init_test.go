@@ -57,6 +57,24 @@ announce = ["proxy-v2"] # else all clients look like this host, which the server
 	}
 }
 
+// What is given on the command line is wrong there, not in a file that is gone again.
+func TestInitMistakes(t *testing.T) {
+	for _, row := range []struct {
+		args   []string
+		status int
+		want   string
+	}{
+		{[]string{"--relay", "192.0.2.1"}, 2, "genkan: --relay 192.0.2.1 without --prefix; write both, or none\n"},
+		{[]string{"--prefix", "2001:db8::/32"}, 2, "genkan: --prefix 2001:db8::/32 without --relay; write both, or none\n"},
+		{[]string{"--prefix", "2001:db8::/129", "--relay", "192.0.2.1"}, 1,
+			"what init would write:4:10: prefix \"2001:db8::/129\": the length is a number from 0 to 128\n"},
+	} {
+		if status, _, complaint := genkan("", append([]string{"init", "-"}, row.args...)...); status != row.status || complaint != row.want {
+			t.Errorf("%q: status %d, %q; want %d, %q", row.args, status, complaint, row.status, row.want)
+		}
+	}
+}
+
 // What init finds on this machine, whatever it is, makes a configuration that holds.
 func TestInitHere(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "etc", "genkan.toml")
