@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,17 +30,18 @@ func initCommand(io streams) *cobra.Command {
 		Short: "Write a first configuration from what is found on this host",
 		Long: `Init looks for this host's IPv4 address, for the 6rd domain that the uplink's DHCP gives (it asks, which changes no
 lease), and for servers that listen on IPv4 only, and writes a commented configuration that puts Genkan before them, to FILE
-(` + configFile + ` without one) or, with -, to standard output. A file that exists is not touched.`,
+(` + configFile + ` without one) or, with -, to standard output. A file that exists is not touched. Servers that listen on
+the loopback alone are named in a remark, and nothing leads to them.`,
 		Args: arguments(0, 1, "[FILE]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			found := look()
-			if prefix == "" && !found.native {
 			if prefix == "" && len(relays) > 0 {
 				return usagef("--relay %s without --prefix; write both, or none", relays[0])
 			}
 			if prefix != "" && len(relays) == 0 {
 				return usagef("--prefix %s without --relay; write both, or none", prefix)
 			}
+			found := look()
+			if prefix == "" && !found.native {
 				found.askDHCP(cmd.Context())
 			}
 			text, err := firstConfig(found, prefix, relays)
@@ -125,20 +127,32 @@ func servers4() []netip.AddrPort {
 		return nil
 	}
 	var all []netip.AddrPort
-	seen := make(map[uint16]bool)
 	for _, line := range strings.Split(string(text), "\n") {
 		words := strings.Fields(line)
 		if len(words) < 4 || words[3] != "0A" {
 			continue
 		}
 		at, ok := procAddr4(words[1])
-		if !ok || seen[at.Port()] || slices.Contains(also, "tcp/"+strconv.Itoa(int(at.Port()))) {
+		if !ok || slices.Contains(also, "tcp/"+strconv.Itoa(int(at.Port()))) {
 			continue
 		}
-		seen[at.Port()] = true
 		all = append(all, at)
 	}
-	return all
+	return onePerPort(all)
+}
+
+// onePerPort keeps one server a port, in the order of ports: one that others reach before one on the loopback.
+func onePerPort(all []netip.AddrPort) []netip.AddrPort {
+	hidden := func(s netip.AddrPort) int {
+		if s.Addr().IsLoopback() {
+			return 1
+		}
+		return 0
+	}
+	slices.SortStableFunc(all, func(a, b netip.AddrPort) int {
+		return cmp.Or(cmp.Compare(a.Port(), b.Port()), cmp.Compare(hidden(a), hidden(b)))
+	})
+	return slices.CompactFunc(all, func(a, b netip.AddrPort) bool { return a.Port() == b.Port() })
 }
 
 // procAddr4 reads "0100007F:0050" of /proc/net/tcp: four bytes in the machine's order, here little-endian, and a port.
@@ -193,12 +207,23 @@ func firstConfig(h hostLook, prefix string, relays []string) ([]byte, error) {
 	if h.local.IsValid() && on != "" {
 		fmt.Fprintf(&b, "# local = %q # found: our IPv4 address\n", h.local)
 	}
+	var hidden []string
+	forwards := 0
 	for _, s := range h.servers {
+		if s.Addr().IsLoopback() { // a database, a resolver, a debugger: who bound it there wants nobody from outside
+			hidden = append(hidden, s.String())
+			continue
+		}
 		writeForward(&b, s, on)
+		forwards++
 	}
-	if len(h.servers) == 0 {
-		b.WriteString("\n# No server here listens on IPv4 only. This one would stand before a web server elsewhere:\n")
+	if forwards == 0 {
+		b.WriteString("\n# No server here listens to others by IPv4 only. This one would stand before a web server elsewhere:\n")
 		writeForward(&b, netip.MustParseAddrPort("192.0.2.10:80"), on)
+	}
+	if hidden != nil {
+		b.WriteString("\n# These listen for this host alone, so nothing here leads to them; where all may come, write a [forward] as above:\n# " +
+			strings.Join(hidden, ", ") + "\n")
 	}
 	text, err := config.Format("genkan init", []byte(b.String()))
 	if err != nil {
@@ -244,10 +269,10 @@ func proves(text []byte) error {
 		return err
 	}
 	_, err = config.Load(file, config.Options{})
-	return err
-}
 	if mistakes, ok := err.(config.Mistakes); ok { // of what the operator gave, in a file that is gone again
 		for i := range mistakes {
 			mistakes[i].Pos.File = "what init would write"
 		}
 	}
+	return err
+}

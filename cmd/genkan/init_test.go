@@ -57,6 +57,42 @@ announce = ["proxy-v2"] # else all clients look like this host, which the server
 	}
 }
 
+// A server on the loopback alone is hidden on purpose: nothing may lead to it, but it is named.
+func TestInitOpensNothingHidden(t *testing.T) {
+	found := []netip.AddrPort{
+		netip.MustParseAddrPort("127.0.0.1:6379"), netip.MustParseAddrPort("127.0.0.1:53"), netip.MustParseAddrPort("10.0.0.1:53"),
+		netip.MustParseAddrPort("127.0.0.53:3306"), netip.MustParseAddrPort("0.0.0.0:22"),
+	}
+	got, err := firstConfig(hostLook{servers: onePerPort(found)}, "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, servers, _ := strings.Cut(string(got), "relays = [\"192.0.2.1\"]\n")
+	const want = `
+[forward.port22]
+listen   = "[::]:22"
+to       = "127.0.0.1:22"
+access   = ["limit 30/10s", "allow all"]
+protocol = "ssh" # for sensible bounds, which genkan check shows
+
+[forward.port53]
+listen   = "[::]:53"
+to       = "10.0.0.1:53"
+access   = ["limit 30/10s", "allow all"]
+protocol = "dns" # for sensible bounds, which genkan check shows
+announce = ["proxy-v2"] # else all clients look like this host, which the server trusts: an open relay
+
+# These listen for this host alone, so nothing here leads to them; where all may come, write a [forward] as above:
+# 127.0.0.53:3306, 127.0.0.1:6379
+`
+	if servers != want {
+		t.Errorf("got:\n%s\nwant:\n%s", servers, want)
+	}
+	if got, err = firstConfig(hostLook{servers: found[:1]}, "", nil); err != nil || strings.Contains(string(got), "port6379") {
+		t.Errorf("%v, got:\n%s", err, got)
+	}
+}
+
 // What is given on the command line is wrong there, not in a file that is gone again.
 func TestInitMistakes(t *testing.T) {
 	for _, row := range []struct {
