@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"genkan/proxy"
+	_ "genkan/cmd/genkan/quiet" // before tea
 )
 
 // topEvery is how often "genkan top" looks.
