@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,8 +14,8 @@ import (
 	tea "github.com/charmbracelet/bubbletea"
 	"github.com/spf13/cobra"
 
-	"genkan/proxy"
 	_ "genkan/cmd/genkan/quiet" // before tea
+	"genkan/proxy"
 )
 
 // topEvery is how often "genkan top" looks.
@@ -31,6 +32,9 @@ func topCommand(streams streams) *cobra.Command {
 and clients (an IPv4 address or IPv6 /64); q ends it. With --once all four are written once, after one second.`,
 		Args: arguments(0, 0, "[--once]"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if in, ok := streams.in.(*os.File); !once && (!ok || !isTerminal(in) || !isTerminal(streams.out)) {
+				return usagef("top needs a terminal; write genkan top --once, or genkan status --json for programs")
+			}
 			first, err := lookAtTop(cmd.Context(), socket)
 			if err != nil {
 				return err

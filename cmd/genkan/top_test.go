@@ -38,6 +38,14 @@ func TestTerminalIsNotAsked(t *testing.T) {
 	}
 }
 
+// top without a terminal says what to write instead.
+func TestTopNeedsTerminal(t *testing.T) {
+	const want = "genkan: top needs a terminal; write genkan top --once, or genkan status --json for programs\n"
+	if status, out, complaint := genkan("", "top"); status != 2 || out != "" || complaint != want {
+		t.Errorf("status %d, %q, %q; want 2, %q", status, out, complaint, want)
+	}
+}
+
 // mustTerminal makes a pseudo-terminal: far is where a person would sit.
 func mustTerminal(t *testing.T) (far, near *os.File) {
 	t.Helper()
