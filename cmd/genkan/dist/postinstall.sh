@@ -6,6 +6,11 @@ systemd-sysusers /usr/lib/sysusers.d/genkan.conf 2>/dev/null || getent group gen
 	groupadd --system genkan
 [ -d /run/systemd/system ] || exit 0
 systemctl daemon-reload
-if systemctl is-active --quiet genkan; then
-	genkan upgrade || systemctl restart genkan # without a lost connection, if that can be
+systemctl is-active --quiet genkan || exit 0
+if genkan upgrade; then # without a lost connection
+	:
+elif genkan check; then
+	systemctl restart genkan
+else # a restart would end what runs, and start nothing
+	echo "genkan: the old program goes on; mend the configuration, then: genkan upgrade" >&2
 fi
