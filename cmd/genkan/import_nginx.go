@@ -22,7 +22,7 @@ names, listeners, proxied locations, redirects, fixed answers, certificates, lim
 it lists every line that was not carried over. It changes nothing; look at the result, and at what "genkan check" says of it.`,
 		Args: arguments(1, 1, "FILE"),
 		RunE: func(_ *cobra.Command, args []string) error {
-			var im nginxImport
+			im := nginxImport{dir: nginxDir(args[0])}
 			all, err := im.read(args[0], io)
 			if err != nil {
 				return err
@@ -38,6 +38,7 @@ it lists every line that was not carried over. It changes nothing; look at the r
 
 // An nginxImport collects what a configuration of nginx becomes.
 type nginxImport struct {
+	dir   string // of the main file, which nginx takes all paths from; "": not known
 	out   strings.Builder
 	left  []string // FILE:LINE: directive: why
 	names map[string]int
@@ -45,6 +46,30 @@ type nginxImport struct {
 
 	shared      map[string]*listenerTable // by listener
 	sharedOrder []string
+}
+
+// nginxDir is the folder of nginx.conf. A file of sites-available by itself is in one below it.
+func nginxDir(file string) string {
+	if file == "-" {
+		return ""
+	}
+	dir := filepath.Dir(file)
+	switch filepath.Base(dir) {
+	case "sites-available", "sites-enabled", "conf.d", "http.d", "vhosts.d":
+		return filepath.Dir(dir)
+	}
+	return dir
+}
+
+// path is a file that nginx names, from the root: what is printed may be read from any folder.
+func (im *nginxImport) path(file string) string {
+	if filepath.IsAbs(file) || im.dir == "" {
+		return file
+	}
+	if dir, err := filepath.Abs(im.dir); err == nil {
+		return filepath.Join(dir, file)
+	}
+	return file
 }
 
 // mostIncluded bounds the files of one configuration.
@@ -63,13 +88,14 @@ func (im *nginxImport) read(file string, io streams) ([]directive, error) {
 	if err != nil {
 		return nil, err
 	}
-	return im.include(all, filepath.Dir(file), io)
+	return im.include(all, io)
 }
 
-func (im *nginxImport) include(block []directive, dir string, io streams) (out []directive, err error) {
+// include puts in place what a block includes. Paths are from the main file's folder, whichever file names them.
+func (im *nginxImport) include(block []directive, io streams) (out []directive, err error) {
 	for _, d := range block {
 		if d.name != "include" || len(d.args) != 1 {
-			if d.block, err = im.include(d.block, dir, io); err != nil {
+			if d.block, err = im.include(d.block, io); err != nil {
 				return nil, err
 			}
 			out = append(out, d)
@@ -77,7 +103,7 @@ func (im *nginxImport) include(block []directive, dir string, io streams) (out [
 		}
 		glob := d.args[0]
 		if !filepath.IsAbs(glob) {
-			glob = filepath.Join(dir, glob)
+			glob = filepath.Join(im.dir, glob)
 		}
 		files, err := filepath.Glob(glob)
 		if err != nil || len(files) == 0 && !strings.ContainsAny(glob, "*?[") {
@@ -114,7 +140,7 @@ func (im *nginxImport) rest() string {
 	}
 	var b strings.Builder
 	b.WriteString("\n# Not carried over:\n")
-	for _, l := range im.left {
+	for _, l := range distinctTexts(im.left) {
 		fmt.Fprintf(&b, "#   %s\n", strings.ReplaceAll(l, "\n", " "))
 	}
 	return b.String()

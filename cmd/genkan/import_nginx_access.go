@@ -59,7 +59,6 @@ func (im *nginxImport) rules(in scope) (rules []string) {
 	if last := rules[len(rules)-1]; gates == len(rules) || last != "deny all" && last != "allow all" {
 		rules = append(rules, "allow all") // what nginx does where no rule matches
 	}
-	im.left = distinctTexts(im.left) // what is left of a server is left once
 	return rules
 }
 
@@ -123,6 +122,6 @@ func (im *nginxImport) password(in scope) {
 	case file == "" || strings.Contains(realm+file, "$"):
 		im.leave(all[0], "no file of passwords that is known here; it refuses somebody, so look at it")
 	default:
-		fmt.Fprintf(&im.out, "basic_auth = { file = %q, realm = %q }\n", file, realm)
+		fmt.Fprintf(&im.out, "basic_auth = { file = %q, realm = %q }\n", im.path(file), realm)
 	}
 }

@@ -73,8 +73,8 @@ func wholeRewrite(d directive) *directive {
 	return &directive{file: d.file, line: d.line, name: "return", args: []string{status, to}}
 }
 
-// answer writes a return.
-func (im *nginxImport) answer(d directive, server, kind string) {
+// answer writes a return. It reports false where it could not.
+func (im *nginxImport) answer(d directive, server, kind string) bool {
 	status, err := 302, error(nil)
 	text := d.args
 	if len(text) > 0 {
@@ -92,8 +92,12 @@ func (im *nginxImport) answer(d directive, server, kind string) {
 		im.leave(d, "Genkan answers 403; access = [\"deny all\"] does it with rules")
 	case strings.Contains(to, "$"):
 		im.leave(d, "a variable that Genkan does not know")
+		return false
 	case status >= 301 && status <= 308 && to != "":
 		fmt.Fprintf(&im.out, "redirect = %q\nstatus = %d\n", to, status)
+	case strings.Contains(strings.Join(text, " "), "$"):
+		im.leave(d, "a body has no variables")
+		return false
 	default:
 		fmt.Fprintf(&im.out, "status = %d\n", status)
 		if to != "" {
@@ -103,6 +107,7 @@ func (im *nginxImport) answer(d directive, server, kind string) {
 			fmt.Fprintf(&im.out, "content_type = %q\n", kind)
 		}
 	}
+	return true
 }
 
 // announce writes how servers learn the client, of a whole server.

@@ -15,7 +15,12 @@ var handled = []string{"listen", "server_name", "location", "proxy_pass", "allow
 func (im *nginxImport) server(d directive, around []directive) {
 	d.block = im.redirects(d.block)
 	at := im.listens(d.block, false)
-	if len(at.all) == 0 {
+	switch {
+	case len(at.all) > 0:
+	case find(d.block, "listen") != nil: // on a UNIX socket, which only this host reaches
+		im.leave(d, "it listens nowhere that Genkan could")
+		return
+	default:
 		at.all = []string{":80"}
 	}
 	hosts := im.hosts(d.block)
@@ -89,7 +94,7 @@ func (im *nginxImport) certificate(block, around []directive, at listening) {
 		if len(all) == 0 || len(all[0].args) == 0 {
 			continue
 		}
-		fmt.Fprintf(&im.out, "%s = %q\n", pair[1], all[0].args[0])
+		im.file(pair[1], all[0])
 		for _, more := range all[1:] {
 			im.leave(more, "a site has one certificate of its own")
 		}
@@ -97,6 +102,15 @@ func (im *nginxImport) certificate(block, around []directive, at listening) {
 	if len(at.tls) < len(at.all) && !slices.ContainsFunc(block, func(d directive) bool { return d.name == "return" || d.name == toHTTPS }) {
 		im.out.WriteString("redirect_http = false\n") // nginx serves both
 	}
+}
+
+// file writes a key with a file that a directive names.
+func (im *nginxImport) file(key string, d directive) {
+	if strings.Contains(d.args[0], "$") {
+		im.leave(d, "a variable")
+		return
+	}
+	fmt.Fprintf(&im.out, "%s = %q\n", key, im.path(d.args[0]))
 }
 
 // trust writes set_real_ip_from: whose header about the client is believed.
@@ -145,7 +159,11 @@ func (im *nginxImport) locations(server directive) (root, routes []directive) {
 			root = append(root, l.block...)
 			im.unknown(l.block, handled)
 		case refuses == "" && find(l.block, "proxy_pass", "client_max_body_size", "add_header", "proxy_set_header") == nil:
-			im.leave(l, "nginx serves files there; here the site's servers are asked")
+			why := "nginx serves files there; here the site's servers are asked"
+			if len(find(l.block, "fastcgi_pass", "uwsgi_pass", "scgi_pass", "grpc_pass", "memcached_pass")) > 0 {
+				why = "what it leads to is not spoken to by HTTP/1; here the site's servers are asked"
+			}
+			im.leave(l, why)
 		default:
 			l.args = args
 			routes = append(routes, l)
@@ -166,7 +184,13 @@ func (im *nginxImport) route(site string, l directive, in scope) {
 	im.routeAccess(l, in)
 	im.maxBody(first(l.block, "client_max_body_size"), true)
 	im.headers(scope{l.block})
-	im.handling(append(scope{l.block}, in[1:]...), false)
+	if !im.handling(append(scope{l.block}, in[1:]...), false) {
+		im.out.WriteString("status = 502\n") // else the site's servers would get it
+		im.leave(directive{file: l.file, line: l.line, name: "location", args: l.args, depth: true}, "of what it leads to nothing could be carried over, so it answers 502; write to")
+	}
+	for _, d := range find(l.block, "proxy_ssl_trusted_certificate", "proxy_ssl_name", "proxy_ssl_verify") {
+		im.leave(d, "backend_tls is of a whole site")
+	}
 	im.unknown(l.block, append([]string{"location"}, handled...))
 	for _, inner := range find(l.block, "location") {
 		im.leave(inner, "locations in a location are not looked at")
@@ -174,21 +198,22 @@ func (im *nginxImport) route(site string, l directive, in scope) {
 }
 
 // handling writes what becomes of requests in the innermost block of in, or, of a server with its "location /", in both.
-func (im *nginxImport) handling(in scope, site bool) {
+// It reports false where there is something, of which nothing could be carried over.
+func (im *nginxImport) handling(in scope, site bool) bool {
 	block := in[0]
 	if site {
 		block = append(slices.Clone(in[1]), in[0]...)
 	}
 	answers := find(block, "return")
 	if len(answers) > 0 {
-		im.answer(answers[0], first(in.all("server_name"), "server_name"), first(block, "default_type"))
-		return
+		return im.answer(answers[0], first(in.all("server_name"), "server_name"), first(block, "default_type"))
 	}
 	if pass := find(block, "proxy_pass"); len(pass) > 0 {
-		im.backends(pass[len(pass)-1], in, site)
+		return im.backends(pass[len(pass)-1], in, site)
 	} else if site && find(block, "location") != nil {
 		im.leave(directive{file: in[1][0].file, line: in[1][0].line, name: "server"}, "it has no proxy_pass for all paths; write to")
 	}
+	return true
 }
 
 // list writes a key with one string or several.

@@ -8,8 +8,8 @@ import (
 	"genkan/acl"
 )
 
-// backends writes to, and how it is chosen, of a site or of a route.
-func (im *nginxImport) backends(pass directive, in scope, site bool) {
+// backends writes to, and how it is chosen, of a site or of a route. It reports whether there are any.
+func (im *nginxImport) backends(pass directive, in scope, site bool) bool {
 	target := strings.Join(pass.args, " ")
 	scheme, port := "", ":80"
 	if rest, ok := strings.CutPrefix(target, "https://"); ok {
@@ -19,27 +19,42 @@ func (im *nginxImport) backends(pass directive, in scope, site bool) {
 	switch {
 	case strings.Contains(target, "$") || strings.HasPrefix(name, "unix:"):
 		im.leave(pass, "no address or name")
-		return
+		return false
 	case path != "":
 		im.leave(pass, fmt.Sprintf("the path %q is not put in front", "/"+path))
 	}
-	im.to(pass, name, scheme, port, in, site)
-	if scheme == "" {
-		return
+	if !im.to(pass, name, scheme, port, in, site) {
+		return false
 	}
-	if ca := in.first("proxy_ssl_trusted_certificate"); ca != "" && site {
-		fmt.Fprintf(&im.out, "backend_tls = { ca = %q", ca)
-		if name := in.first("proxy_ssl_name"); name != "" {
-			fmt.Fprintf(&im.out, ", name = %q", name)
-		}
-		im.out.WriteString(" }\n")
-	} else if in.first("proxy_ssl_verify") != "on" {
+	if scheme == "" {
+		return true
+	}
+	ca := in.first("proxy_ssl_trusted_certificate")
+	if site {
+		im.backendTLS(ca, in.first("proxy_ssl_name"))
+	}
+	if (ca == "" || !site) && in.first("proxy_ssl_verify") != "on" {
 		im.leave(pass, "nginx believes any server; Genkan checks its certificate: write backend_tls = { ca = \"FILE\" } where no known CA made it")
+	}
+	return true
+}
+
+// backendTLS writes how servers behind prove who they are.
+func (im *nginxImport) backendTLS(ca, name string) {
+	var parts []string
+	if ca != "" {
+		parts = append(parts, fmt.Sprintf("ca = %q", im.path(ca)))
+	}
+	if name != "" && !strings.Contains(name, "$") {
+		parts = append(parts, fmt.Sprintf("name = %q", name))
+	}
+	if parts != nil {
+		fmt.Fprintf(&im.out, "backend_tls = { %s }\n", strings.Join(parts, ", "))
 	}
 }
 
-// to writes the servers that a name stands for: those of an upstream, or itself.
-func (im *nginxImport) to(pass directive, name, scheme, port string, in scope, alone bool) {
+// to writes the servers that a name stands for: those of an upstream, or itself. It reports whether there are any.
+func (im *nginxImport) to(pass directive, name, scheme, port string, in scope, alone bool) bool {
 	var to []string
 	found := false
 	for _, up := range in.all("upstream") {
@@ -53,6 +68,7 @@ func (im *nginxImport) to(pass directive, name, scheme, port string, in scope, a
 	if to != nil {
 		im.list("to", to)
 	}
+	return to != nil
 }
 
 // upstream returns the servers of one. alone says that balance may be written here.
@@ -71,9 +87,7 @@ func (im *nginxImport) upstream(up directive, scheme, port string, alone bool) (
 			if at, ok := im.backend(d, d.args[0], scheme, port); ok {
 				to = append(to, at)
 			}
-			if slices.ContainsFunc(d.args[1:], func(s string) bool { return strings.HasPrefix(s, "weight=") }) {
-				im.leave(d, "all backends are alike; genkan backend weight changes that while it runs")
-			}
+			im.parameters(d)
 		case balance != "" && alone:
 			fmt.Fprintf(&im.out, "balance = %q\n", balance)
 		case balance != "":
@@ -83,6 +97,23 @@ func (im *nginxImport) upstream(up directive, scheme, port string, alone bool) (
 		}
 	}
 	return to
+}
+
+// parameters lists what an upstream says of a server besides its address, and what an operator does instead.
+func (im *nginxImport) parameters(d directive) {
+	for _, arg := range d.args[1:] {
+		switch name, _, _ := strings.Cut(arg, "="); name {
+		case "weight":
+			im.leave(d, "all backends are alike; genkan backend weight changes that while it runs")
+		case "max_conns":
+			im.leave(d, "max_conns of the site or forward is how much one backend is given at once")
+		case "max_fails", "fail_timeout":
+			im.leave(d, "write check, which has fall and interval")
+		case "resolve": // names are always looked up again
+		default:
+			im.leave(d, fmt.Sprintf("%q: unknown here", arg))
+		}
+	}
 }
 
 // backend is one server as to has it.
@@ -153,8 +184,8 @@ func (im *nginxImport) forward(d directive, at listening, pass directive, target
 	}
 	if len(at.tls) > 0 {
 		for _, pair := range [][2]string{{"ssl_certificate", "cert"}, {"ssl_certificate_key", "key"}} {
-			if file := in.first(pair[0]); file != "" {
-				fmt.Fprintf(&im.out, "%s = %q\n", pair[1], file)
+			if all := in.all(pair[0]); len(all) > 0 && len(all[0].args) > 0 {
+				im.file(pair[1], all[0])
 			}
 		}
 	}
