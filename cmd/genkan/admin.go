@@ -153,8 +153,8 @@ func onlyLook(own netip.Addr, next http.Handler) http.Handler {
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("Referrer-Policy", "no-referrer")
 		switch {
-		case r.Method != http.MethodGet:
-			h.Set("Allow", http.MethodGet)
+		case r.Method != http.MethodGet && r.Method != http.MethodHead: // RFC 9110 §9.1: both are a must, and monitors ask by HEAD
+			h.Set("Allow", "GET, HEAD")
 			http.Error(w, "only GET; changes are made by genkan list and genkan reload", http.StatusMethodNotAllowed)
 		case len(r.Header.Values("Origin")) > 0:
 			http.Error(w, "not for web pages", http.StatusForbidden)

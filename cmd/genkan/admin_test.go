@@ -80,6 +80,8 @@ func TestAdmin(t *testing.T) {
 		{"GET", "/healthz", "Host: genkan.example", 421, "Host is not this machine; write localhost or the address of [admin]\n"},
 		{"GET", "/metrics", "Host: 127.0.0.1.example:6464", 421, "Host is not this machine; write localhost or the address of [admin]\n"},
 		{"GET", "/healthz", "Origin: http://localhost", 403, "not for web pages\n"},
+		{"HEAD", "/healthz", "", 200, ""},
+		{"HEAD", "/healthz/ipv6", "", 503, ""},
 		{"POST", "/reload", "", 405, "only GET; changes are made by genkan list and genkan reload\n"},
 		{"GET", "/lists", "", 404, "404 page not found\n"},
 		{"GET", "/v1/config", "", 404, "404 page not found\n"},
