@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 
 	"genkan/cmd/genkan/config"
@@ -114,7 +115,35 @@ func (a archive) load(name string) (kept, error) {
 }
 
 // replaceFile puts text in the place of a file, all of it or, when that fails or the power does, nothing.
-func replaceFile(path string, text []byte, mode fs.FileMode) (err error) {
+func replaceFile(path string, text []byte, mode fs.FileMode) error {
+	return replaceFileOf(path, text, mode, -1, -1)
+}
+
+// rewriteFile is replaceFile for a file of the operator's: behind a link the file that it leads to is meant, and who may
+// read it stays, as the daemon may be somebody else than who rewrites it.
+func rewriteFile(path string, text []byte) error {
+	path, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return err
+	}
+	return replaceLike(path, text, path)
+}
+
+// replaceLike is replaceFile with the owner and the mode of another file.
+func replaceLike(path string, text []byte, like string) error {
+	info, err := os.Stat(like)
+	if err != nil {
+		return err
+	}
+	uid, gid := -1, -1
+	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
+		uid, gid = int(sys.Uid), int(sys.Gid)
+	}
+	return replaceFileOf(path, text, info.Mode(), uid, gid)
+}
+
+// replaceFileOf is replaceFile with an owner; -1 is whoever runs this.
+func replaceFileOf(path string, text []byte, mode fs.FileMode, uid, gid int) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
 		return err
@@ -125,7 +154,7 @@ func replaceFile(path string, text []byte, mode fs.FileMode) (err error) {
 		}
 	}()
 	_, err = f.Write(text)
-	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
+	err = errors.Join(err, f.Chown(uid, gid), f.Chmod(mode), f.Sync(), f.Close())
 	if err != nil {
 		return err
 	}

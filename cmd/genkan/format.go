@@ -71,9 +71,5 @@ func formatFile(file string, check bool) (differs bool, err error) {
 	if err != nil || bytes.Equal(src, out) || check {
 		return !bytes.Equal(src, out), err
 	}
-	info, err := os.Stat(file)
-	if err != nil {
-		return true, err
-	}
-	return true, replaceFile(file, out, info.Mode())
+	return true, rewriteFile(file, out)
 }

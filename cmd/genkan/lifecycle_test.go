@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -121,6 +122,33 @@ func TestRollback(t *testing.T) {
 	c.rollback(t, "~ DIR/genkan.toml\nno Genkan runs: start it\n")
 	c.run(t, "genkan: no configuration was ever in force by what DIR/none/config says; with another state_dir, say --state-dir\n",
 		"rollback", "--state-dir", filepath.Join(c.dir, "none"))
+}
+
+// A file behind a link, and who may read it, stay what they were.
+func TestRollbackKeepsLinks(t *testing.T) {
+	c := startConfigured(t, "")
+	path, first := filepath.Join(c.dir, "sites/a.toml"), c.read(t, "sites/a.toml")
+	c.write(t, "real.toml", "[forward.a\n")
+	if os.Getuid() == 0 {
+		if err := os.Chown(filepath.Join(c.dir, "real.toml"), 1234, 4321); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.Remove(path), os.Symlink("../real.toml", path)); err != nil {
+		t.Fatal(err)
+	}
+	c.rollback(t, "~ DIR/sites/a.toml\nreloaded: 0 differences\n")
+	if to, err := os.Readlink(path); err != nil || to != "../real.toml" || c.read(t, "real.toml") != first {
+		t.Errorf("the link leads to %q, %v", to, err)
+	}
+	for _, name := range []string{"real.toml", "sites/a.toml.rolled-back"} {
+		info, err := os.Lstat(filepath.Join(c.dir, name))
+		if err != nil || info.Mode() != 0o640 {
+			t.Errorf("%s: %v, %v", name, info, err)
+		} else if sys := info.Sys().(*syscall.Stat_t); os.Getuid() == 0 && (sys.Uid != 1234 || sys.Gid != 4321) {
+			t.Errorf("%s belongs to %d:%d", name, sys.Uid, sys.Gid)
+		}
+	}
 }
 
 // What is asked for the running configuration is what was read, to the byte, whatever the files are now.

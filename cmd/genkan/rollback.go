@@ -120,18 +120,17 @@ func (r *rollback) step(sign, path string, do func() error) error {
 
 // restore writes a file back, and keeps the one that is there under another name.
 func restore(s config.Source) error {
-	mode := fs.FileMode(0o600)
-	if info, err := os.Stat(s.Path); err == nil {
-		mode = info.Mode().Perm()
-		text, err := os.ReadFile(s.Path)
-		if err != nil {
-			return err
-		}
-		if err := replaceFile(s.Path+setAside, text, mode); err != nil {
-			return err
-		}
+	text, err := os.ReadFile(s.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return replaceFile(s.Path, []byte(s.Text), 0o600)
 	}
-	return replaceFile(s.Path, []byte(s.Text), mode)
+	if err == nil {
+		err = replaceLike(s.Path+setAside, text, s.Path)
+	}
+	if err != nil {
+		return err
+	}
+	return rewriteFile(s.Path, []byte(s.Text))
 }
 
 // reload has the running Genkan read the files, where there is one.
