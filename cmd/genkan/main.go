@@ -43,22 +43,27 @@ func program(ctx context.Context, args []string, io streams) int {
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	var status exit
-	mistakes, plain := err.(config.Mistakes)
 	switch {
 	case err == nil:
 		return 0
 	case errors.As(err, &status):
 		return int(status)
-	case plain: // each has its place in front
-		fmt.Fprintln(io.err, mistakes)
-		return 1
 	}
-	fmt.Fprintf(io.err, "genkan: %v\n", err)
+	complain(io.err, err)
 	var usage usageError
 	if errors.As(err, &usage) {
 		return 2
 	}
 	return 1
+}
+
+// complain says why a command failed.
+func complain(w io.Writer, err error) {
+	if mistakes, ok := err.(config.Mistakes); ok { // each has its place in front
+		fmt.Fprintln(w, mistakes)
+		return
+	}
+	fmt.Fprintf(w, "genkan: %v\n", err)
 }
 
 // A usageError is a mistake on the command line itself.

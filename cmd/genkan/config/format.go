@@ -11,15 +11,16 @@ import (
 
 // Format writes a configuration as "genkan fmt" does: one blank line between tables, a space around each =, the = of
 // neighbouring keys in one column, lists indented by two, names quoted where they must be. Comments and values stay
-// as they are. What cannot be read is returned as Mistakes.
+// as they are, but for the ends of lines, which become those of Unix. What cannot be read is returned as Mistakes.
 func Format(file string, src []byte) ([]byte, error) {
 	r := newReport()
 	r.begin(file)
+	src = bytes.ReplaceAll(src, []byte("\r\n"), []byte("\n")) // in strings of several lines, too
 	before := parse(r, file, src)
 	if err := r.err(); err != nil {
 		return nil, err
 	}
-	f := &formatter{src: bytes.TrimPrefix(bytes.ReplaceAll(src, []byte("\r\n"), []byte("\n")), []byte("\xef\xbb\xbf"))}
+	f := &formatter{src: bytes.TrimPrefix(src, []byte("\xef\xbb\xbf"))}
 	out, err := f.format()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
@@ -57,7 +58,11 @@ func (f *formatter) format() ([]byte, error) {
 	if err := p.Error(); err != nil {
 		return nil, errors.New("cannot be read again")
 	}
-	return append(bytes.TrimSpace(f.out.Bytes()), '\n'), nil
+	out := bytes.TrimSpace(f.out.Bytes())
+	if len(out) == 0 {
+		return nil, nil
+	}
+	return append(out, '\n'), nil
 }
 
 // begin is where an expression's first byte stands.
