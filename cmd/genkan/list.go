@@ -117,10 +117,15 @@ func listDelCommand(io streams, socket *string) *cobra.Command {
 		Args:  arguments(2, 2, "NAME ENTRY"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path := entriesOf(args[0]) + "?entry=" + url.QueryEscape(args[1])
-			if _, err := askRun(cmd.Context(), *socket, http.MethodDelete, path, nil); err != nil {
+			text, err := askRun(cmd.Context(), *socket, http.MethodDelete, path, nil)
+			var changed listChanged
+			if err == nil {
+				err = json.Unmarshal(text, &changed)
+			}
+			if err != nil {
 				return err
 			}
-			fmt.Fprintf(io.out, "%s: took away %s\n", args[0], args[1])
+			fmt.Fprintf(io.out, "%s: took away %s\n", args[0], changed.Entry)
 			return nil
 		},
 	}

@@ -233,7 +233,12 @@ func (l *lists) del(name, entry string) (listChanged, error) {
 	if err := l.known(name); err != nil {
 		return listChanged{}, err
 	}
-	if err := l.book.Del(name, entry); err != nil {
+	e, err := acl.ParseEntry(entry)
+	if err == nil {
+		entry = e.Short() // from here on in the one form that it has
+		err = l.book.Del(name, entry)
+	}
+	if err != nil {
 		return listChanged{}, err
 	}
 	l.front.log.Info("list entry taken away", "list", name, "entry", entry)
