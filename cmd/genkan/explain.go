@@ -115,7 +115,7 @@ func parseTime(text string) (time.Time, error) {
 	}
 	at, err := time.Parse(time.RFC3339, text)
 	if err != nil {
-		return at, usagef("--at %q: write a time as 2026-11-22T01:00:00Z, or +10m from now", text)
+		return at, usagef("--at %q: write a time as 2026-11-22T01:00:00Z, or +10m or -10m from now", text)
 	}
 	return at, nil
 }

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"genkan/cmd/genkan/config"
 )
@@ -27,9 +29,7 @@ alike, decides once who may enter, and hands the connection on over plain IPv4.`
 	root.SetOut(io.out)
 	root.SetErr(io.err)
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usagef("%w; see %q", err, cmd.CommandPath()+" --help")
-	})
+	root.SetFlagErrorFunc(wrongFlag)
 	root.AddCommand(
 		runCommand(io),
 		checkCommand(io),
@@ -57,7 +57,48 @@ alike, decides once who may enter, and hands the connection on over plain IPv4.`
 		demoCommand(io),
 		versionCommand(io),
 	)
+	strictHelp(root)
 	return root
+}
+
+// strictHelp lets the commands that cobra adds refuse what they do not know: they would show the help and say that all
+// is well, also to a script that asks for the completions of another shell.
+func strictHelp(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "completion":
+			c.Args = noSuchCommand
+			c.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		case "help":
+			c.Run = nil
+			c.RunE = func(_ *cobra.Command, args []string) error {
+				of, rest, err := root.Find(args)
+				if err == nil {
+					err = noSuchCommand(of, rest)
+				}
+				if err != nil {
+					return err
+				}
+				of.InitDefaultHelpFlag()
+				return of.Help()
+			}
+		}
+	}
+}
+
+// wrongFlag says what to write in the place of a flag that cannot be read.
+func wrongFlag(cmd *cobra.Command, err error) error {
+	var value *pflag.InvalidValueError
+	if errors.As(err, &value) {
+		if want := map[string]string{
+			"int": "a whole number", "duration": "a time, as 30s or 5m", "bool": "true or false",
+		}[value.GetFlag().Value.Type()]; want != "" {
+			return usagef("--%s %q: write %s", value.GetFlag().Name, value.GetValue(), want)
+		}
+	}
+	return usagef("%w; see %q", err, cmd.CommandPath()+" --help")
 }
 
 // noSuchCommand is what a command that only holds others says to arguments.

@@ -341,6 +341,9 @@ arguments. It gets the listeners, the tunnel and the UDP sessions; the old proce
 and ends. Where the new one does not start, refuses the configuration, crashes or is not ready in time, the old one goes on.`,
 		Args: arguments(0, 1, "[BINARY]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if within <= 0 {
+				return usagef("--within %v: write how long the new process may take, as 1m", within)
+			}
 			binary := ""
 			if len(args) == 1 {
 				var err error
