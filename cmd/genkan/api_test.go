@@ -204,9 +204,9 @@ func TestAPI(t *testing.T) {
 	api.ask(t, "POST", "/v1/backends", "/v1/backends", `{"name":"a","state":"drain"}`, 200)
 	checkDenied(t, addr)
 	for _, row := range []struct{ body, want string }{
-		{`{"name":"other","state":"drain"}`, `no site, route or forward with backends "other"`},
+		{`{"name":"other","state":"drain"}`, `no site, route or forward with backends "other"; genkan backend list shows them`},
 		{`{"name":"www.tes"}`, `no site, route or forward with backends "www.tes"; did you mean "www.test"?`},
-		{`{"name":"www.test","backend":"127.0.0.3:8"}`, `no backend of "www.test" "127.0.0.3:8"; did you mean "127.0.0.3:9"?`},
+		{`{"name":"www.test","backend":"127.0.0.3:8"}`, `no backend of "www.test" has the address "127.0.0.3:8"; did you mean "127.0.0.3:9"?`},
 		{`{"name":"site/www.test"}`, `"site/www.test" has several backends; say which: ["127.0.0.3:9" "127.0.0.4:9"]`},
 		{`{"name":"a","state":"off"}`, `state "off" of a backend; write "active", "drain" or "disable"`},
 		{`{"nam":"a"}`, `the body: json: unknown field "nam"`},

@@ -78,8 +78,9 @@ func backendStateCommand(io streams, socket *string, verb, state, short string) 
 	return &cobra.Command{
 		Use:   verb + " NAME [BACKEND]",
 		Short: short,
-		Long: short + `. NAME is that of its site, route or forward, or KIND/NAME; BACKEND as "genkan backend list" has it. It
-holds over a reload, an upgrade and a restart.`,
+		Long: short + `.
+NAME is that of its site, route or forward, or KIND/NAME; BACKEND as "genkan backend list" has it, and needed
+where there are several. It holds over a reload, an upgrade and a restart.`,
 		Args: arguments(1, 2, "NAME [BACKEND]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return changeBackend(cmd, io, *socket, args, backendChange{State: state})

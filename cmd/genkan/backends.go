@@ -145,7 +145,7 @@ func findBackend(all []proxy.BackendStats, name, backend string) (proxy.BackendS
 		if near := config.DidYouMean(text, there); near != "" {
 			return refuse(http.StatusNotFound, "no %s %q; did you mean %q?", what, text, near)
 		}
-		return refuse(http.StatusNotFound, "no %s %q", what, text)
+		return refuse(http.StatusNotFound, "no %s %q; genkan backend list shows them", what, text)
 	}
 	switch {
 	case len(found) == 1:
@@ -153,7 +153,7 @@ func findBackend(all []proxy.BackendStats, name, backend string) (proxy.BackendS
 	case its == nil:
 		return proxy.BackendStats{}, missing("site, route or forward with backends", name, names)
 	case found == nil:
-		return proxy.BackendStats{}, missing(fmt.Sprintf("backend of %q", name), backend, its)
+		return proxy.BackendStats{}, missing(fmt.Sprintf("backend of %q has the address", name), backend, its)
 	case backend == "":
 		return proxy.BackendStats{}, fmt.Errorf("%q has several backends; say which: %q", name, its)
 	}
