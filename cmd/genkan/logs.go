@@ -58,7 +58,7 @@ func readable(_ []string, a slog.Attr) slog.Attr {
 
 // isTerminal reports whether a stream is a terminal.
 func isTerminal(stream io.Writer) bool {
-	f, ok := stream.(*os.File)
+	f, ok := underlying(stream).(*os.File)
 	if !ok {
 		return false
 	}

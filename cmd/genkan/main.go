@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 
 	"genkan/cmd/genkan/config"
 )
@@ -32,6 +33,41 @@ type streams struct {
 	out, err io.Writer
 }
 
+// An output is standard output that remembers its first error: what a command has told nobody, it must not call told.
+type output struct {
+	to io.Writer
+
+	mu  sync.Mutex // guards err
+	err error
+}
+
+// underlying is the stream behind an output: for a terminal, of which more is wanted than to write, and for the access
+// log of a daemon, which counts what it loses.
+func underlying(stream io.Writer) io.Writer {
+	if o, ok := stream.(*output); ok {
+		return o.to
+	}
+	return stream
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	n, err := o.to.Write(p)
+	if err != nil {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if o.err == nil {
+			o.err = err
+		}
+	}
+	return n, err
+}
+
+func (o *output) failed() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.err
+}
+
 // An exit is an error that has been told already, or an answer that only the exit status tells.
 type exit int
 
@@ -39,9 +75,14 @@ func (e exit) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
 // program runs one command line and returns its exit status.
 func program(ctx context.Context, args []string, io streams) int {
+	out := &output{to: io.out}
+	io.out = out
 	root := rootCommand(io)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
+	if err == nil {
+		err = out.failed()
+	}
 	var status exit
 	switch {
 	case err == nil:

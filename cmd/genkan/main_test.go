@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -55,5 +56,21 @@ func exitStatus(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if got != args[0] {
 		ts.Fatalf("exit status %s, want %s", got, args[0])
+	}
+}
+
+// What could not be written was not told.
+func TestFullOutput(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	for _, args := range [][]string{{"help"}, {"version"}, {"schema"}, {"address", "::1"}, {"completion", "bash"}} {
+		var complaint strings.Builder
+		status := program(t.Context(), args, streams{strings.NewReader(""), full, &complaint})
+		if want := "genkan: write /dev/full: no space left on device\n"; status != 1 || complaint.String() != want {
+			t.Errorf("genkan %q: status %d, %q; want 1, %q", args, status, complaint.String(), want)
+		}
 	}
 }

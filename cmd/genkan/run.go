@@ -46,7 +46,7 @@ SIGTERM and SIGINT let what is open finish and undo everything; a second one end
 			}
 			log = log.With("front", hostname())
 			// Only the front has the plan: what else did would keep it in memory beside the next one, for ever.
-			f := &front{plan: plan, log: log, out: io.out, reloads: true, socket: socket, from: from, logs: hub}
+			f := &front{plan: plan, log: log, out: underlying(io.out), reloads: true, socket: socket, from: from, logs: hub}
 			return untilSignal(cmd.Context(), log, closeLog, f.serve)
 		},
 	}

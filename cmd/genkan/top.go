@@ -44,7 +44,7 @@ and clients (an IPv4 address or IPv6 /64); q ends it. With --once all four are w
 			}
 			model := topModel{ctx: cmd.Context(), socket: socket, now: first, before: first}
 			end, err := tea.NewProgram(model, tea.WithAltScreen(), tea.WithContext(cmd.Context()),
-				tea.WithInput(streams.in), tea.WithOutput(streams.out)).Run()
+				tea.WithInput(streams.in), tea.WithOutput(underlying(streams.out))).Run()
 			if err != nil {
 				return err
 			}
