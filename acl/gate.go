@@ -68,6 +68,9 @@ func parseGate(v verb, words []string, env *Env) (*gate, []string, error) {
 	words = words[1:]
 	if v == limits {
 		count, span, ok := strings.Cut(text, "/")
+		if _, err := strconv.ParseUint(text, 10, 64); !ok && err != nil {
+			return nil, nil, fail(text, "write %s", v.usage())
+		}
 		if !ok {
 			return nil, nil, fail(text, "no span of time; write %q", text+"/30s")
 		}

@@ -242,6 +242,7 @@ func TestRuleMistakes(t *testing.T) {
 		{"deny 6to4:2001:db8::/32", `access "deny 6to4:2001:db8::/32": what is inside is IPv4; write "6to4:192.0.2.0/24"`},
 		{"limit", `access "limit": write "limit N/T [per /LEN] [TARGET…]"`},
 		{"limit 6", `access "limit 6": no span of time; write "6/30s"`},
+		{"limit often", `access "limit often": write "limit N/T [per /LEN] [TARGET…]"`},
 		{"limit 6/m", `access "limit 6/m": how many of "m"? write "6/1m"`},
 		{"limit 6/30", `access "limit 6/30": "30" is no span of time; write it like 30s, 5m or 1h`},
 		{"limit 0/30s", `access "limit 0/30s": a bound is a number from 1 to 1000000; write "limit N/T [per /LEN] [TARGET…]"`},
