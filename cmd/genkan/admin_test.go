@@ -124,6 +124,11 @@ func TestAdmin(t *testing.T) {
 		`genkan_rule_verdicts_total{at="",` + own + `,kind="forward",name="a",rule="",verdict="denied"}`: "0",
 	})
 
+	// A family that nothing listens for is no alarm: GenkanFamilyClosed is genkan_ready == 0.
+	if _, body := adminGet(t, "GET", d.admin, "/metrics", ""); strings.Contains(body, `genkan_ready{family="ipv6"`) {
+		t.Error("genkan_ready tells of IPv6, which is unused")
+	}
+
 	// A reload that fails moves nothing, even if the new address was free.
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {

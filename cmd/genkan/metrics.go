@@ -50,7 +50,10 @@ func (g gauges) Collect(out chan<- prometheus.Metric) {
 	s.gauge("genkan_build_info", "Which Genkan this is.", 1, label{"version", b.Version}, label{"commit", b.Commit}, label{"go", b.Go})
 	s.gauge("genkan_start_time_seconds", "When it began to serve, in Unix time.", float64(state.Since.UnixNano())/1e9)
 	for family, how := range g.front.health() {
-		s.gauge("genkan_ready", "Whether clients of the family can come in.", truth(how == ready), label{"family", family})
+		if how == unused && (family == "ipv4" || state.Tunnel == nil) {
+			continue // not wanted, so no alarm
+		}
+		s.gauge("genkan_ready", "Whether clients of the family can come in; missing where nothing listens for them.", truth(how == ready), label{"family", family})
 	}
 	s.connections(state.Proxy)
 	for _, l := range state.Proxy.Limits {
