@@ -89,8 +89,8 @@ func (s runState) words(out io.Writer) {
 	}
 	for _, b := range s.Proxy.Backends {
 		state := ""
-		if b.Down {
-			state = ", DOWN"
+		if _, words := backendWords(b); words != "up" {
+			state = ", " + words
 		}
 		fmt.Fprintf(out, "%s %s: backend %s: open %d of %d, %d failed%s\n", b.Kind, b.Name, b.Backend, b.Open, b.Total, b.Failures, state)
 	}

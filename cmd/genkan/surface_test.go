@@ -55,6 +55,7 @@ func TestSurfaceCommands(t *testing.T) {
 	run("genkan: weight \"0\" is not 1 to 256\n", "backend", "weight", "www.test", "127.0.0.4:9", "0")
 	run("genkan: \"www.test\" has several backends; say which: .*\n", "backend", "drain", "www.test")
 	run("OF BACKEND WEIGHT OPEN TOTAL FAILED STATE\nforward a ECHO 1 [01] 1 0 disabled\nsite www\\.test 127\\.0\\.0\\.3:9 1 0 0 0 up\nsite www\\.test 127\\.0\\.0\\.4:9 9 0 0 0 up\n", "backend", "list")
+	run("(?s).*\nforward a: backend ECHO: open [01] of 1, 0 failed, disabled\nsite www\\.test: backend 127\\.0\\.0\\.3:9: open 0 of 0, 0 failed\n.*", "status")
 	run("forward a: backend ECHO: up, weight 1, [01] connections? open\n", "backend", "enable", "a")
 	run("NAME SOURCE ISSUER ENDS DAYS STATE\n", "cert")
 	run(`\[\]`+"\n", "cert", "--json")
