@@ -24,6 +24,7 @@ const patience = 20 * time.Second
 // A process is the program running by itself.
 type process struct {
 	*exec.Cmd
+	pipe io.Closer     // of log
 	log  *bufio.Reader // what it writes to standard error
 	addr string        // the first address that it listens on
 }
@@ -43,7 +44,7 @@ func startProcess(t *testing.T, args ...string) *process {
 		cmd.Process.Kill()
 		cmd.Wait()
 	})
-	d := &process{Cmd: cmd, log: bufio.NewReader(stderr)}
+	d := &process{Cmd: cmd, pipe: stderr, log: bufio.NewReader(stderr)}
 	_, d.addr, _ = strings.Cut(d.waitLog(t, "listening")["on"], "/")
 	return d
 }
@@ -189,6 +190,18 @@ func TestSecondSignal(t *testing.T) {
 	checkEcho(t, c) // it may finish
 	if status := d.stop(t, syscall.SIGTERM); status != 1 {
 		t.Errorf("exit status %d, want 1", status)
+	}
+}
+
+// A daemon whose log has lost its reader serves on.
+func TestLogReaderGoes(t *testing.T) {
+	d := startProcess(t, "forward", "127.0.0.1:0", startEcho(t))
+	d.pipe.Close()
+	c := mustDial(t, d.addr)
+	checkEcho(t, c)
+	c.Close()
+	if status := d.stop(t, syscall.SIGTERM); status != 0 { // which is logged before
+		t.Errorf("exit status %d", status)
 	}
 }
 

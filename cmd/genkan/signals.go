@@ -12,6 +12,7 @@ import (
 // untilSignal runs work with a context that ends with the first SIGTERM or SIGINT. A second one ends the process at
 // once, with what is open cut and the tunnel left for the next start to take over. flush writes what is logged.
 func untilSignal(ctx context.Context, log *slog.Logger, flush func(), work func(context.Context) error) error {
+	signal.Ignore(syscall.SIGPIPE) // who reads the log may go; what is served goes on
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	signals := make(chan os.Signal, 2)
