@@ -19,7 +19,11 @@ func rootCommand(io streams) *cobra.Command {
 		Use:   "genkan",
 		Short: "The IPv6 front door of IPv4-only servers",
 		Long: `Genkan brings up this host's 6rd tunnel (RFC 5969), receives every client there, IPv6 and IPv4
-alike, decides once who may enter, and hands the connection on over plain IPv4.`,
+alike, decides once who may enter, and hands the connection on over plain IPv4. Its configuration is described in
+genkan.toml(5).
+
+The exit status is 0 where all went as asked, 1 where it failed, 2 where the command line is wrong, 3 where "genkan
+explain" found that the client is denied, and 4 where "genkan doctor" has warnings and no faults.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          noSuchCommand,
@@ -125,7 +129,7 @@ func arguments(least, most int, usage string) cobra.PositionalArgs {
 		case len(args) < least:
 			return usagef("too few arguments; write %s %s", cmd.CommandPath(), usage)
 		case most >= 0 && len(args) > most:
-			return usagef("%q is one argument too many; write %s %s", args[most], cmd.CommandPath(), usage)
+			return usagef("%q is one argument too many; write %s", args[most], strings.TrimSpace(cmd.CommandPath()+" "+usage))
 		}
 		return nil
 	}
