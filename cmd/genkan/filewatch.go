@@ -29,7 +29,7 @@ func (f *front) watchFiles(ctx context.Context) {
 		return
 	}
 	defer watcher.Close()
-	timer := time.NewTimer(fileLook)
+	timer := time.NewTimer(fileSettle) // for what has changed since the start, before anything was watched
 	defer timer.Stop()
 	var refused []config.Source // what was tried in vain, and is not tried again
 	for {
