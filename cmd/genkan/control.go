@@ -178,7 +178,7 @@ func askStream(ctx context.Context, socket, method, path string, body io.Reader)
 		errors.Is(err, syscall.ECONNRESET), errors.Is(err, io.EOF): // it ends just now
 		return nil, errNobody
 	case errors.Is(err, os.ErrPermission):
-		return nil, fmt.Errorf("%s: permission denied; ask as root", socket)
+		return nil, fmt.Errorf("%s: %w; ask as root", socket, os.ErrPermission)
 	case err != nil:
 		return nil, err
 	}

@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -48,6 +50,7 @@ type patient struct {
 	plan    *config.Plan
 	running *runState     // nil: no "genkan run" answers
 	tunnel  *tunnelStatus // nil: no tunnel stands
+	hidden  error         // why "genkan run" may not be asked; nil: it may
 
 	gently bool // nothing is asked of servers in the name of a client, or of a CA
 
@@ -104,8 +107,12 @@ there are warnings, and 1 where something does not work. It is best run as root,
 func newPatient(ctx context.Context, plan *config.Plan, socket string) *patient {
 	p := &patient{plan: plan}
 	var s runState
-	if text, err := ask(ctx, socket, http.MethodGet, "/v1/status", nil); err == nil && json.Unmarshal(text, &s) == nil {
+	text, err := ask(ctx, socket, http.MethodGet, "/v1/status", nil)
+	switch {
+	case err == nil && json.Unmarshal(text, &s) == nil:
 		p.running, p.tunnel = &s, s.Tunnel
+	case errors.Is(err, os.ErrPermission):
+		p.hidden = err
 	}
 	if p.tunnel == nil && plan.Tunnel != nil {
 		var t tunnelStatus

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"testing"
@@ -51,5 +52,15 @@ func TestDoctorJudgesClock(t *testing.T) {
 		if got := clock(row.timex, row.err); got.Severity != row.want {
 			t.Errorf("%+v, want %s", got, row.want)
 		}
+	}
+}
+
+// Who may not ask Genkan is not told that another program has its ports.
+func TestDoctorMayNotAsk(t *testing.T) {
+	p := &patient{hidden: errors.New("/run/genkan/genkan.sock: permission denied; ask as root")}
+	want := diagnosis{"ports", "warn", "whether Genkan runs cannot be seen: /run/genkan/genkan.sock: permission denied; ask as root",
+		"What it has open, and how it is, is not looked at.", "run genkan doctor as root"}
+	if got := checkListeners(t.Context(), p); len(got) != 1 || got[0] != want {
+		t.Errorf("got %+v, want %+v", got, want)
 	}
 }

@@ -19,6 +19,10 @@ func checkListeners(_ context.Context, p *patient) []diagnosis {
 	if p.running != nil {
 		return []diagnosis{found("ports", fine, "Genkan listens on %s", strings.Join(p.running.Listening, ", "))}
 	}
+	if p.hidden != nil { // its own ports would be another program's
+		return []diagnosis{found("ports", warn, "whether Genkan runs cannot be seen: %v", p.hidden).
+			because("What it has open, and how it is, is not looked at.", "run genkan doctor as root")}
+	}
 	var all []diagnosis
 	for _, l := range p.plan.Listens() {
 		if !taken(p.spot(l), l.Network) {
