@@ -80,7 +80,11 @@ func (a *Addr) UnmarshalText(text []byte) (err error) {
 
 // parseZoned reads an address strictly and keeps the zone of a link-local one.
 // The result may be spelled mapped.
-func parseZoned(s string) (netip.Addr, error) {
+func parseZoned(s string) (netip.Addr, error) { return parseBefore(s, "") }
+
+// parseBefore is parseZoned for what stands before a "/" and a length, which
+// the spelling that an error shows keeps.
+func parseBefore(s, length string) (netip.Addr, error) {
 	switch {
 	case s == "":
 		return netip.Addr{}, fail(s, "empty; write an address such as \"192.0.2.1\" or \"2001:db8::1\"")
@@ -95,9 +99,9 @@ func parseZoned(s string) (netip.Addr, error) {
 	ip, perr := netip.ParseAddr(host)
 	switch {
 	case perr != nil:
-		return netip.Addr{}, fail(s, "%s", addrMistake(host))
+		return netip.Addr{}, fail(s, "%s", addrMistake(host, length))
 	case bracketed && ip.Is4():
-		return netip.Addr{}, fail(s, "brackets are for IPv6; write %q", ip.String())
+		return netip.Addr{}, fail(s, "brackets are for IPv6; write %q", spelled(ip, length))
 	case !zoned:
 		return ip, nil
 	}

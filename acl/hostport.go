@@ -85,7 +85,7 @@ func unbracketed(s, host, port string) error {
 // IPv4 address to inet_aton (WHATWG URL §3.5, "ends in a number").
 func hostName(s, host string) (string, error) {
 	if ip, odd := inetAton(host); odd != "" && ip.IsValid() {
-		return "", fail(s, "%s", addrMistake(host))
+		return "", fail(s, "%s", addrMistake(host, ""))
 	}
 	name := lowerASCII(strings.TrimSuffix(host, "."))
 	labels := strings.Split(name, ".")

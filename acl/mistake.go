@@ -8,13 +8,14 @@ import (
 
 // addrMistake explains a text that netip refused as an address. It knows the
 // spellings of inet_aton, which libc, browsers and half of the tools accept,
-// each with its own reading (CVE-2021-29923, CVE-2021-28918).
-func addrMistake(s string) string {
+// each with its own reading (CVE-2021-29923, CVE-2021-28918). length is that of
+// a prefix, "" without one.
+func addrMistake(s, length string) string {
 	if s == "" {
 		return "no address"
 	}
 	if strings.Contains(s, ":") {
-		return ipv6Mistake(s)
+		return ipv6Mistake(s, length)
 	}
 	ip, odd := inetAton(s)
 	switch {
@@ -23,21 +24,32 @@ func addrMistake(s string) string {
 	case odd == "octal":
 		if dec := decimalReading(s); dec.IsValid() && dec != ip {
 			return "a leading zero means octal to some programs; write " +
-				strconv.Quote(dec.String()) + " (or " + strconv.Quote(ip.String()) + " if octal was meant)"
+				strconv.Quote(spelled(dec, length)) + " (or " + strconv.Quote(spelled(ip, length)) + " if octal was meant)"
 		}
-		return "leading zeros; write " + strconv.Quote(ip.String())
+		return "leading zeros; write " + strconv.Quote(spelled(ip, length))
 	default:
-		return odd + "; write " + strconv.Quote(ip.String())
+		return odd + "; write " + strconv.Quote(spelled(ip, length))
 	}
 }
 
+// spelled is ip in its one spelling, as a prefix where there is a length that
+// makes one of it.
+func spelled(ip netip.Addr, length string) string {
+	if n, ok := decimal(length, ip.BitLen()); ok {
+		if p := PrefixFrom(netip.PrefixFrom(ip, n)); p.IsValid() {
+			return p.String()
+		}
+	}
+	return AddrFrom(ip).String()
+}
+
 // ipv6Mistake explains a refused text that has a colon.
-func ipv6Mistake(s string) string {
+func ipv6Mistake(s, length string) string {
 	i := strings.LastIndexByte(s, ':')
 	if head, tail := s[:i+1], s[i+1:]; strings.ContainsAny(tail, ".xX") {
 		if ip, odd := inetAton(tail); odd != "" && ip.IsValid() {
 			if whole, err := netip.ParseAddr(head + ip.String()); err == nil {
-				return "ambiguous IPv4 tail; write " + strconv.Quote(AddrFrom(whole).String())
+				return "ambiguous IPv4 tail; write " + strconv.Quote(spelled(whole, length))
 			}
 		}
 	}

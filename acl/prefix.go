@@ -44,7 +44,7 @@ func parsePrefix(s string) (p Prefix, masked bool, err error) {
 	if strings.Contains(text, "%") {
 		return Prefix{}, false, fail(s, "a zone matches no client; write the address without %q", "%…")
 	}
-	ip, err := parseZoned(text)
+	ip, err := parseBefore(text, length)
 	if err != nil {
 		return Prefix{}, false, prefixMistake(s, text, length, err)
 	}
@@ -57,8 +57,9 @@ func parsePrefix(s string) (p Prefix, masked bool, err error) {
 	full := netip.PrefixFrom(ip, n)
 	p = PrefixFrom(full)
 	if !p.IsValid() {
-		return Prefix{}, false, fail(s, "a mapped prefix needs a length of 96 to 128; write %q",
-			netip.PrefixFrom(ip.Unmap(), 32).String())
+		// A length that IPv4 has was meant as one.
+		p4 := PrefixFrom(netip.PrefixFrom(ip.Unmap(), min(n, 32)))
+		return Prefix{}, false, fail(s, "a mapped prefix needs a length of 96 to 128; write %q%s", p4.String(), everybody(p4))
 	}
 	return p, full.Masked().Addr() != ip, nil
 }
@@ -71,7 +72,10 @@ func prefixLength(s string, ip netip.Addr, text string) (int, error) {
 	if mask, err := netip.ParseAddr(text); err == nil && mask.Is4() && ip.Is4() {
 		if n, ok := maskLength(mask); ok {
 			p := PrefixFrom(netip.PrefixFrom(ip, n))
-			return 0, fail(s, "a netmask; write %q", p.String())
+			return 0, fail(s, "a netmask; write %q%s", p.String(), everybody(p))
+		}
+		if n, ok := maskLength(inverse(mask)); ok {
+			return 0, fail(s, "a wildcard mask; write %q", PrefixFrom(netip.PrefixFrom(ip, n)).String())
 		}
 		return 0, fail(s, "a netmask with holes; write one prefix for each part")
 	}
@@ -90,13 +94,53 @@ func prefixMistake(s, text, length string, err error) error {
 		return fail(s, "no negation; write a \"deny\" rule above")
 	case s == "*" || s == "any":
 		return fail(s, "not a prefix; everybody is \"0.0.0.0/0\" and \"::/0\" (in a rule: \"all\")")
+	case text == "":
+		return fail(s, "no address before the length; write a prefix such as \"192.0.2.0/24\" or \"2001:db8::/32\"")
 	}
-	if n, ok := decimal(length, 32); ok && length != "" {
+	if whole, ok := enclosed(s); ok {
+		return fail(s, "the brackets are for the address alone; write %q", whole.String())
+	}
+	if hp, perr := ParseHostPort(s); perr == nil && hp.Addr.IsValid() {
+		return fail(s, "a port means nothing here; write %q", hp.Addr.String())
+	}
+	if n, ok := decimal(length, 32); ok {
 		if p, ok := classicShort(text, n); ok {
 			return fail(s, "short form; write %q", p.String())
 		}
 	}
+	if text == s {
+		return networkMistake(s, err)
+	}
 	return fail(s, "%s", err.(*ParseError).Msg)
+}
+
+// enclosed reads "[2001:db8::/32]".
+func enclosed(s string) (Prefix, bool) {
+	inner, bracketed, err := unbracket(s)
+	if err != nil || !bracketed {
+		return Prefix{}, false
+	}
+	p, err := ParsePrefix(inner)
+	return p, err == nil
+}
+
+// networkMistake explains "192.0.2", "192.0.2." and "192.0.2.*": in a list that
+// is hardly the address 192.0.0.2, which inet_aton makes of the first.
+func networkMistake(s string, err error) error {
+	text := s
+	for strings.HasSuffix(text, ".*") {
+		text = strings.TrimSuffix(text, ".*")
+	}
+	text = strings.TrimSuffix(text, ".")
+	p, ok := classicShort(text, 8*(strings.Count(text, ".")+1))
+	switch {
+	case !ok:
+		return fail(s, "%s", err.(*ParseError).Msg)
+	case text != s:
+		return fail(s, "a network is written with its length; write %q", p.String())
+	}
+	ip, _ := inetAton(s)
+	return fail(s, "short form; write %q for the network, or %q for the address that some programs read", p.String(), ip.String())
 }
 
 // classicShort reads "10/8" and "192.0.2/24", where the missing numbers are
@@ -126,6 +170,12 @@ func decimal(s string, limit int) (int, bool) {
 		n = n*10 + int(s[i]-'0')
 	}
 	return n, n <= limit
+}
+
+// inverse has the bits that mask does not have.
+func inverse(mask netip.Addr) netip.Addr {
+	b := mask.As4()
+	return netip.AddrFrom4([4]byte{^b[0], ^b[1], ^b[2], ^b[3]})
 }
 
 // maskLength returns the length of a netmask without holes.

@@ -2,6 +2,7 @@ package acl
 
 import (
 	"net/netip"
+	"strconv"
 	"strings"
 )
 
@@ -48,13 +49,24 @@ func either(a, b Addr) Addr {
 	return b
 }
 
-// rangeMistake explains a bad end; "192.0.2.1-9" gets its long spelling.
+// rangeMistake explains a bad end; "192.0.2.1-9" and "2001:db8::1-ff" get their
+// long spelling.
 func rangeMistake(s, first, text string, err error) error {
 	a, aerr := ParseAddr(first)
 	if n, ok := decimal(text, 255); ok && text != first && aerr == nil && a.Is4() {
 		b := a.ip.As4()
 		b[3] = byte(n)
 		return fail(s, "short form; write %q", Range{a, AddrFrom(netip.AddrFrom4(b))}.String())
+	}
+	if n, perr := strconv.ParseUint(text, 16, 16); perr == nil && text != first && aerr == nil && a.Is6() {
+		b := a.ip.As16()
+		b[14], b[15] = byte(n>>8), byte(n)
+		return fail(s, "short form; write %q", Range{a, AddrFrom(netip.AddrFrom16(b))}.String())
+	}
+	if joined := strings.Join(strings.Fields(s), ""); joined != s {
+		if r, perr := ParseRange(joined); perr == nil {
+			return fail(s, "a range has no spaces; write %q", r.String())
+		}
 	}
 	msg := err.(*ParseError).Msg
 	if text == "" {
