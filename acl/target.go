@@ -96,14 +96,33 @@ func (m *matcher) inNamed(in inside, tunnel bool) bool {
 // targets reads the words after the verb. Every mistake is reported.
 func targets(words []string, v verb, env *Env) (m matcher, errs []error) {
 	var b SetBuilder
-	for _, w := range words {
-		if err := m.add(w, v, env, &b); err != nil {
+	for i := 0; i < len(words); i++ {
+		err := misplaced(words, i, v)
+		if err == nil {
+			err = m.add(words[i], v, env, &b)
+		} else if words[i] == "per" {
+			i++ // its length
+		}
+		if err != nil {
 			errs = append(errs, err)
 		}
 	}
 	m.set = b.Build()
 	m.look = v == deny && env.Embedded == EmbeddedDeny
 	return m, errs
+}
+
+// misplaced explains a word that is no target where it stands.
+func misplaced(words []string, i int, v verb) error {
+	switch w := words[i]; {
+	case w == "per" && v.isGate():
+		return fail(w, "\"per /LEN\" stands once, before the targets; write %s", v.usage())
+	case w == "per":
+		return fail(w, "only limit and conns count per prefix; write %s", v.usage())
+	case w == "-" && 0 < i && i < len(words)-1:
+		return fail(w, "a range has no spaces; write %q", words[i-1]+w+words[i+1])
+	}
+	return nil
 }
 
 func (m *matcher) add(w string, v verb, env *Env, b *SetBuilder) error {
@@ -120,6 +139,8 @@ func (m *matcher) add(w string, v verb, env *Env, b *SetBuilder) error {
 		m.lists, m.listNames = append(m.lists, l), append(m.listNames, w)
 	case named && (mechanism == "6rd" || mechanism == "nat64" || mechanism == "6to4"):
 		return m.addInside(w, mechanism, rest, v, env)
+	case named && isMechanism(mechanism):
+		return mechanismMistake(w, strings.ToLower(mechanism), rest)
 	case strings.Contains(w, ","):
 		return fail(w, "targets are separated by spaces; write %q", strings.Join(strings.FieldsFunc(w, func(r rune) bool { return r == ',' }), " "))
 	case strings.Contains(w, "-") && !isWord(w):
@@ -134,6 +155,25 @@ func (m *matcher) add(w string, v verb, env *Env, b *SetBuilder) error {
 		return err
 	}
 	return nil
+}
+
+// isMechanism reports whether w names a way of embedding, in any case.
+func isMechanism(w string) bool {
+	switch strings.ToLower(w) {
+	case "6rd", "nat64", "nat64-local", "6to4", "teredo", "isatap", "siit", "compat":
+		return true
+	}
+	return false
+}
+
+// mechanismMistake explains what "MECHANISM:PREFIX" of another case, or of a
+// mechanism that has no word, is.
+func mechanismMistake(w, lower, rest string) error {
+	switch lower {
+	case "6rd", "nat64", "6to4":
+		return fail(w, "write %q", lower+":"+rest)
+	}
+	return fail(w, "only 6rd:, nat64: and 6to4: look inside by name; %q looks into %s, too", "deny "+rest, lower)
 }
 
 // addInside reads MECHANISM:PREFIX.
