@@ -118,12 +118,20 @@ func (f *file) line(n int, line string) {
 		f.mistakes.add(Line{acl.Pos{File: f.name, Line: n}, entry, message(err)})
 		return
 	case masked:
-		f.warnings.add(Line{acl.Pos{File: f.name, Line: n}, entry, fmt.Sprintf("host bits set; taken as %q", r.Short())})
+		f.warnings.add(Line{acl.Pos{File: f.name, Line: n}, entry, fmt.Sprintf("host bits set; taken as %q%s", r.Short(), everybody(r))})
 	}
 	f.set.Add(r)
 	if f.visit != nil {
 		f.visit(n, entry, r)
 	}
+}
+
+// everybody warns of an entry whose host bits hid that it is a whole family.
+func everybody(r acl.Range) string {
+	if strings.HasSuffix(r.Short(), "/0") {
+		return ", which is everybody of its family"
+	}
+	return ""
 }
 
 // second reports whether a line goes on behind nginx's "deny ENTRY;". Without
@@ -164,10 +172,21 @@ func (f *file) entry(line string) (string, error) {
 	switch {
 	case words[0] == "allow" || words[0] == "deny":
 		return f.nginx(line, words)
-	case len(words) == 3 && words[1] == "-":
-		return words[0] + "-" + words[2], nil
+	case isSpacedRange(words):
+		return strings.Join(words, ""), nil
 	}
 	return line, fmt.Errorf("one entry a line; begin a comment with \"#\"")
+}
+
+// isSpacedRange tells "FIRST - LAST", "FIRST -LAST" and "FIRST- LAST".
+func isSpacedRange(words []string) bool {
+	switch len(words) {
+	case 2:
+		return strings.HasSuffix(words[0], "-") != strings.HasPrefix(words[1], "-")
+	case 3:
+		return words[1] == "-"
+	}
+	return false
 }
 
 func (f *file) nginx(line string, words []string) (string, error) {

@@ -29,7 +29,9 @@ func TestRead(t *testing.T) {
 		// nginx includes, as block lists are given out.
 		{"deny 192.0.2.1;\ndeny 2001:db8::/32;\n", "192.0.2.1 2001:db8::/32"},
 		{"allow 192.0.2.1;\n\tallow   192.0.2.2 ;\ndeny all;\n", "192.0.2.1-192.0.2.2"},
+		{"192.0.2.1 - 192.0.2.9\n192.0.2.10 -192.0.2.19\n192.0.2.20-\t192.0.2.29 # x\n", "192.0.2.1-192.0.2.29"},
 		// Host bits are masked, with a warning.
+		{"1.2.3.4/0\n", "0.0.0.0/0 (1.2.3.4/0 at t.txt:1: host bits set; taken as \"0.0.0.0/0\", which is everybody of its family)"},
 		{"10.1.2.3/8\n", "10.0.0.0/8 (10.1.2.3/8 at t.txt:1: host bits set; taken as \"10.0.0.0/8\")"},
 	} {
 		var b acl.SetBuilder
@@ -51,6 +53,8 @@ func TestReadMistakes(t *testing.T) {
 	for _, row := range []struct{ text, want string }{
 		{"192.0.2.1\n10.0.0.0/33\n", `t.txt:2: "10.0.0.0/33": the length is a number from 0 to 32`},
 		{"0177.0.0.1\n", `t.txt:1: "0177.0.0.1": a leading zero means octal to some programs; write "177.0.0.1" (or "127.0.0.1" if octal was meant)`},
+		{"198.51.100\n", `t.txt:1: "198.51.100": short form; write "198.51.100.0/24" for the network, or "198.51.0.100" for the address that some programs read`},
+		{"192.0.2.1- -192.0.2.2\n", `t.txt:1: "192.0.2.1- -192.0.2.2": one entry a line; begin a comment with "#"`},
 		{"192.0.2.1 192.0.2.2\n", `t.txt:1: "192.0.2.1 192.0.2.2": one entry a line; begin a comment with "#"`},
 		{"example.com\n", `t.txt:1: "example.com": not an IP address; write one like "192.0.2.1" or "2001:db8::1"`},
 		{"fe80::1%eth0\n", `t.txt:1: "fe80::1%eth0": a zone matches no client; write the address without "%…"`},
