@@ -11,6 +11,7 @@ import (
 type List struct {
 	base  atomic.Pointer[Set]
 	added atomic.Pointer[added]
+	fixed bool // the base stays: see NewList
 }
 
 // An Entry is added to a List at run time.
@@ -27,9 +28,11 @@ type added struct {
 	next    time.Time
 }
 
-// NewList returns a list with a fixed content.
+// NewList returns a list whose content stays, other than the entries added at
+// run time. One that is to be swapped is a zero List at first: of what it
+// holds, Warnings say nothing that the next version would belie.
 func NewList(s *Set) *List {
-	l := &List{}
+	l := &List{fixed: true}
 	l.Swap(s)
 	return l
 }

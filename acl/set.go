@@ -62,6 +62,16 @@ func (s *Set) Find(a Addr) (Range, bool) {
 	return s.v6.span(i).range6(), true
 }
 
+// findInside is Find for an IPv4 address found inside an IPv6 one.
+func (s *Set) findInside(a Addr) (Range, bool) {
+	k := key4(a.ip)
+	if s == nil || s.v4.len() == 0 || !s.v4.contains(k) {
+		return Range{}, false
+	}
+	i, _ := s.v4.find(k)
+	return s.v4.span(i).range4(), true
+}
+
 // Len returns the number of disjoint spans.
 func (s *Set) Len() int {
 	if s == nil {
@@ -97,12 +107,6 @@ func (s *Set) Ranges() []Range {
 		out = append(out, s.v6.span(i).range6())
 	}
 	return out
-}
-
-// Covers reports whether every address of r is in s.
-func (s *Set) Covers(r Range) bool {
-	span, ok := s.Find(r.First)
-	return ok && span.Contains(r.Last)
 }
 
 // Overlap returns what a span of s and r have in common, if they meet.

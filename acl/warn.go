@@ -26,6 +26,7 @@ func (p *Policy) Warnings() []Warning {
 
 func warn(p *Policy) []Warning {
 	var out []Warning
+	shadows := p.shadows()
 	for i := range p.rules {
 		r := &p.rules[i]
 		add := func(msg string) {
@@ -33,41 +34,15 @@ func warn(p *Policy) []Warning {
 				out = append(out, Warning{r.text.Pos, r.text.Text, msg})
 			}
 		}
-		add(p.shadowed(i))
+		add(shadows[i])
 		add(p.halfOfAll(r))
-		for _, msg := range p.overlaps(i) {
-			add(msg)
+		if shadows[i] == "" {
+			for _, msg := range p.overlaps(i) {
+				add(msg)
+			}
 		}
 	}
 	return append(out, p.oneFamily()...)
-}
-
-// shadowed says what leaves nothing for rule i to match.
-func (p *Policy) shadowed(i int) string {
-	r := &p.rules[i]
-	var all rule
-	var b SetBuilder
-	all.look = true
-	for j := range i {
-		s := &p.rules[j]
-		if s.verb.isGate() {
-			continue
-		}
-		if s.covers(r) {
-			return verdictOn(r, s, fmt.Sprintf("%q%s comes first", s.text.Text, at(s.text.Pos)))
-		}
-		all.any4, all.any6 = all.any4 || s.any4, all.any6 || s.any6
-		all.look = all.look && s.verb == deny && s.look
-		all.lists = append(all.lists, s.lists...)
-		for _, span := range s.set.Ranges() {
-			b.Add(span)
-		}
-	}
-	all.set = b.Build()
-	if all.covers(r) {
-		return verdictOn(r, &all, "the rules above it take all that it means")
-	}
-	return ""
 }
 
 func at(p Pos) string {
@@ -75,15 +50,6 @@ func at(p Pos) string {
 		return ""
 	}
 	return " (" + p.String() + ")"
-}
-
-// verdictOn words a shadow. A deny rule that looks inside IPv6 addresses may
-// still have that to do.
-func verdictOn(r, by *rule, cause string) string {
-	if r.look && r.has4() && !by.look && !by.has6All() {
-		return "matches no IPv4 client, as " + cause + "; only IPv4 addresses inside IPv6 ones are left to it"
-	}
-	return "never matches, as " + cause + "; delete it, or move it up"
 }
 
 func (m *matcher) has4All() bool { return m.any4 || m.set.fam4 }
@@ -101,25 +67,6 @@ func (m *matcher) has6() bool {
 
 func (s *Set) has4() bool { return s != nil && (s.fam4 || s.v4.len() > 0) }
 func (s *Set) has6() bool { return s != nil && (s.fam6 || s.v6.len() > 0) }
-
-// covers reports whether m takes every client that r means, so far as the
-// rules alone tell: what a list holds may change.
-func (m *matcher) covers(r *rule) bool {
-	if r.has4All() && !m.has4All() || r.has6All() && !m.has6All() || r.inside != nil && !m.has6All() {
-		return false
-	}
-	for _, span := range r.set.Ranges() {
-		if !(span.Is4() && m.has4All() || !span.Is4() && m.has6All() || m.set.Covers(span)) {
-			return false
-		}
-	}
-	for _, l := range r.lists {
-		if !(m.has4All() && m.has6All()) && !slices.Contains(m.lists, l) {
-			return false
-		}
-	}
-	return true
-}
 
 // halfOfAll warns of "::/0" or "0.0.0.0/0" where its other half is missing:
 // whoever writes the family by its name means it.

@@ -54,12 +54,12 @@ func (k *checker) environments() map[string]acl.Env {
 
 // list reads the entries of a list; those of a file are read with all files together, at the end.
 func (k *checker) list(l List) *acl.List {
-	var set acl.SetBuilder
 	if from := cmp.Or(l.File, l.Dir); from.Given() {
-		all := acl.NewList(set.Build())
+		all := new(acl.List)
 		k.sources = append(k.sources, source{list.Source{Name: l.Name.S, Path: relative(from), List: all}, from.Pos})
 		return all
 	}
+	var set acl.SetBuilder
 	for _, t := range l.Entries {
 		r, err := ParseEntry(t.S)
 		if err != nil {
