@@ -79,10 +79,13 @@ func (g *gate) look(r *rule, a Addr, q *question) Verdict {
 		levels = q.used[i].Levels
 	}
 	l := slices.MaxFunc(levels, func(a, b LevelUse) int { return cmp.Compare(a.Used*b.Most, b.Used*a.Most) })
+	use := fmt.Sprintf("%d of %d used by %s", l.Used, l.Most, l.Prefix)
 	if l.Used >= l.Most {
-		return g.refusal(r, 0)
+		v := g.refusal(r, 0)
+		v.Why += ": " + use // one who never came can be refused with his whole /48
+		return v
 	}
-	q.note(r, "passes", fmt.Sprintf("%d of %d used by %s", l.Used, l.Most, l.Prefix))
+	q.note(r, "passes", use)
 	return Verdict{Allow: true}
 }
 

@@ -137,6 +137,20 @@ func TestRefusedIsNotCounted(t *testing.T) {
 	})
 }
 
+// Who never came can be refused with his whole /56, and Explain says by whom.
+func TestExplainNamesTheTier(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := mustCompile(t, Env{}, "limit 2/30s", "allow all")
+		for i := range 16 {
+			checkMany(t, p, fmt.Sprintf("2001:db8:0:%x::1", i), 1, 1)
+		}
+		e := p.Explain(spellings("2001:db8:0:ff::1")[0], time.Time{}, nil)
+		if want := "more than 2 attempts in 30s: 16 of 16 used by 2001:db8::/56"; e.Verdict.Why != want || e.Steps[0].Why != want {
+			t.Errorf("got %q (%+v), want %q", e.Verdict.Why, e.Steps, want)
+		}
+	})
+}
+
 // "conns N": connections that live. Release gives back, once.
 func TestConns(t *testing.T) {
 	p := mustCompile(t, Env{}, "conns 2 ipv6", "allow all")

@@ -22,7 +22,8 @@ type explanation struct {
 	File    string `json:"file"`
 	Line    int    `json:"line"`
 	Why     string `json:"why"`
-	Steps   []step `json:"steps,omitempty"` // with --steps: every rule that was read, in order; the last decides
+	Shadow  bool   `json:"shadow,omitempty"` // the verdict is counted and logged, not obeyed
+	Steps   []step `json:"steps,omitempty"`  // with --steps: every rule that was read, in order; the last decides
 }
 
 // A step is one rule as it was read.
@@ -43,7 +44,7 @@ func explainCommand(io streams) *cobra.Command {
 		Use:   "explain [-c FILE] [--json] SITE-OR-FORWARD CLIENT",
 		Short: "Say which rule decides for a client, and where it is written",
 		Long: `Explain asks the same function as the daemon which rule decides for a client of a site or forward.
-The exit status is 0 where the client may enter and 3 where not. Where a Genkan runs with the same file, bans and what
+The exit status is 0 where the rules let the client in and 3 where not, also in shadow mode. Where a Genkan runs with the same file, bans and what
 gates have counted are as they stand there.
 
 A client behind a proxy is told by --peer and --via:
@@ -163,7 +164,9 @@ func explain(s config.Service, w way, tunnel string, at time.Time, gates gatekee
 	default:
 		return explanation{}, usagef("--tunnel %q: write true, false or auto", tunnel)
 	}
-	return judge(s.Access, client, at, gates(s, addr)), nil
+	answer := judge(s.Access, client, at, gates(s, addr))
+	answer.Shadow = s.Shadow
+	return answer, nil
 }
 
 // judge asks the rules and writes their answer down.
@@ -203,5 +206,9 @@ func (e explanation) words(out io.Writer) {
 		}
 		fmt.Fprintln(out)
 	}
-	fmt.Fprintf(out, "%s: %s\n", e.Client, e.short())
+	fmt.Fprintf(out, "%s: %s", e.Client, e.short())
+	if e.Shadow && e.Verdict == "deny" {
+		fmt.Fprint(out, "; it enters all the same, by mode = \"shadow\"")
+	}
+	fmt.Fprintln(out)
 }

@@ -15,6 +15,7 @@ import (
 type Service struct {
 	Name     string
 	Access   *acl.Policy
+	Shadow   bool // who is denied enters all the same
 	OnTunnel bool // it listens on the tunnel, or on all IPv6 addresses of a host that has one
 	Trust    forwarded.Resolver
 
@@ -79,7 +80,7 @@ func (p *Plan) Service(name string) (Service, error) {
 	var names []string
 	for _, s := range p.Proxy.Sites {
 		if s.Name == name {
-			found := Service{Name: s.Name, Access: s.Access, OnTunnel: p.onTunnel(s.Listen), Trust: resolver(s.Trust), doors: p.doors(s.Listen)}
+			found := Service{Name: s.Name, Access: s.Access, Shadow: s.Shadow, OnTunnel: p.onTunnel(s.Listen), Trust: resolver(s.Trust), doors: p.doors(s.Listen)}
 			for _, r := range s.Routes {
 				if err := found.routes.Add(r.Path, &routePlace{r.Path, r.Access, p.routePos[s.Name+r.Path]}); err != nil {
 					return Service{}, err
@@ -91,7 +92,7 @@ func (p *Plan) Service(name string) (Service, error) {
 	}
 	for _, f := range p.Proxy.Forwards {
 		if f.Name == name {
-			return Service{Name: f.Name, Access: f.Access, OnTunnel: p.onTunnel(f.Listen), doors: p.doors(f.Listen)}, nil
+			return Service{Name: f.Name, Access: f.Access, Shadow: f.Shadow, OnTunnel: p.onTunnel(f.Listen), doors: p.doors(f.Listen)}, nil
 		}
 		names = append(names, f.Name)
 	}
