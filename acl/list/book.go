@@ -22,6 +22,10 @@ import (
 // a file.
 const MaxAdded = 100_000
 
+// maxLife bounds the time that an entry holds: the file counts nanoseconds,
+// which end in 2262.
+const maxLife = 100 * 365 * 24 * time.Hour
+
 // A Book holds the entries that are added to lists at run time, and their
 // ends, in one bbolt file. Only one process can have the file open.
 type Book struct {
@@ -37,8 +41,7 @@ type Book struct {
 
 var bucketName = []byte("lists")
 
-// OpenBook opens or makes the file, with its folder. Entries that have ended are forgotten. log
-// nil discards.
+// OpenBook opens or makes the file, with its folder. log nil discards.
 func OpenBook(path string, log *slog.Logger) (*Book, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -109,9 +112,7 @@ func (b *Book) read() error {
 				if ns := binary.BigEndian.Uint64(v); ns != 0 {
 					e.Until = time.Unix(0, int64(ns))
 				}
-				if e.Alive(time.Now()) {
-					b.put(string(name), e)
-				}
+				b.put(string(name), e) // one that has ended too: Serve takes it out of the file
 				return nil
 			})
 		})
@@ -142,8 +143,8 @@ func (b *Book) Add(name, text string, life time.Duration) (acl.Entry, error) {
 	if err != nil {
 		return acl.Entry{}, err
 	}
-	if life < 0 {
-		return acl.Entry{}, fmt.Errorf("%v is no time to live", life)
+	if life < 0 || life > maxLife {
+		return acl.Entry{}, fmt.Errorf("%v is no time to live; write one up to 36500d, or none for good", life)
 	}
 	e := acl.Entry{Range: r}
 	if life > 0 {

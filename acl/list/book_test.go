@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.etcd.io/bbolt"
+
 	"genkan/acl"
 )
 
@@ -96,8 +98,41 @@ func TestBookMistakes(t *testing.T) {
 	if want := `"10.1.2.3/8": host bits set; write "10.0.0.0/8"`; fmt.Sprint(err) != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
+	_, err = book.Add("blocked", "192.0.2.1", 2_500_000*time.Hour)
+	if want := `2500000h0m0s is no time to live; write one up to 36500d, or none for good`; fmt.Sprint(err) != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	if _, err := book.Add("blocked", "192.0.2.1", maxLife); err != nil {
+		t.Error(err)
+	}
 	err = book.Del("blocked", "10.1.2.3")
 	if want := `list "blocked" has no entry 10.1.2.3 that was added at run time`; fmt.Sprint(err) != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
+}
+
+// What ends while nobody has the file open does not stay in it.
+func TestBookForgetsWhatEndedMeanwhile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lists.db")
+	synctest.Test(t, func(t *testing.T) {
+		book := must(OpenBook(path, nil))
+		checkAdd(t, book, "192.0.2.1", time.Minute)
+		checkAdd(t, book, "192.0.2.2", 0)
+		if err := book.Close(); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Hour)
+		book = must(OpenBook(path, nil))
+		defer book.Close()
+		serve(t, book.Serve)
+		synctest.Wait()
+		kept := 0
+		book.db.View(func(tx *bbolt.Tx) error {
+			kept = tx.Bucket(bucketName).Bucket([]byte("blocked")).Stats().KeyN
+			return nil
+		})
+		if kept != 1 || shown(book) != "192.0.2.2" {
+			t.Errorf("%d entries in the file, %s shown; want 192.0.2.2 alone", kept, shown(book))
+		}
+	})
 }
