@@ -90,7 +90,9 @@ func listAddCommand(io streams, socket *string) *cobra.Command {
 		Use:   "add NAME ENTRY [--for 1h] [--cut]",
 		Short: "Add an address, prefix or range to a list at run time",
 		Long: `Add puts an entry into a list of the running Genkan. It holds at once, is kept over restarts, and ends after
---for, or never without it. What is open goes on unless --cut ends the connections of those clients.`,
+--for, or never without it. What is open goes on unless --cut ends the connections of those clients.
+
+A list of an included file is named with that file, as seen from the main file's folder: sites/a.toml:blocked.`,
 		Args: arguments(2, 2, "NAME ENTRY"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c.Entry = args[1]

@@ -147,8 +147,9 @@ func (l *lists) state(only string) (listsState, error) {
 	if file, err := filepath.Abs(l.plan.File); err == nil {
 		all.File = file
 	}
+	wanted, known := l.plan.ListName(only)
 	for _, name := range slices.Sorted(maps.Keys(l.plan.Named)) {
-		if only != "" && name != only {
+		if only != "" && name != wanted {
 			continue
 		}
 		s := listState{Name: name, Entries: l.plan.Named[name].Set().Len(), Added: []addedEntry{}}
@@ -165,7 +166,7 @@ func (l *lists) state(only string) (listsState, error) {
 		}
 		all.Lists = append(all.Lists, s)
 	}
-	if only != "" && len(all.Lists) == 0 {
+	if only != "" && !known {
 		return all, l.unknown(only)
 	}
 	return all, nil
@@ -192,26 +193,27 @@ type listChanged struct {
 	Cut int `json:"cut"` // connections that were ended
 }
 
-// known fails for a list that is not there, or that cannot be added to.
-func (l *lists) known(name string) error {
+// known is the name of a list; it fails for one that is not there, or that cannot be added to.
+func (l *lists) known(name string) (string, error) {
 	if l.err != nil {
-		return l.err
+		return "", l.err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.plan.Named[name] == nil {
-		return l.unknown(name)
+	known, ok := l.plan.ListName(name)
+	if !ok {
+		return "", l.unknown(name)
 	}
-	return nil
+	return known, nil
 }
 
 func (l *lists) add(name string, c listChange) (listChanged, error) {
-	if err := l.known(name); err != nil {
+	name, err := l.known(name)
+	if err != nil {
 		return listChanged{}, err
 	}
 	var holds time.Duration
 	if c.For != "" {
-		var err error
 		if holds, err = acl.ParseDuration(c.For); err != nil || holds <= 0 {
 			return listChanged{}, refuse(http.StatusBadRequest, "for %q is no time to come; write \"1h\" or \"7d\"", c.For)
 		}
@@ -230,7 +232,8 @@ func (l *lists) add(name string, c listChange) (listChanged, error) {
 }
 
 func (l *lists) del(name, entry string) (listChanged, error) {
-	if err := l.known(name); err != nil {
+	name, err := l.known(name)
+	if err != nil {
 		return listChanged{}, err
 	}
 	e, err := acl.ParseEntry(entry)

@@ -353,6 +353,53 @@ func TestListAdd(t *testing.T) {
 	}
 }
 
+// A list of an included file has one name, however the main file is named: for bans, in a restart, and to explain.
+func TestListOfAnIncludedFile(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	if err := os.Mkdir("sites", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"genkan.toml":   "include = [\"sites/*.toml\"]\nstate_dir = \"" + dir + "\"\n",
+		"sites/ban.txt": "192.0.2.1\n",
+		"sites/a.toml": "[lists]\nblocked = { file = \"ban.txt\" }\n[forward.a]\nlisten = \"127.0.0.1:0\"\nto = \"" +
+			startEcho(t) + "\"\naccess = [\"deny blocked\", \"allow all\"]\n",
+	} {
+		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	socket := filepath.Join(dir, "sock")
+	list := func(want string, args ...string) {
+		t.Helper()
+		_, out, complaint := genkan("", append([]string{"list", "--socket", socket}, args...)...)
+		if got := out + complaint; got != want {
+			t.Errorf("list %v: got %q, want %q", args, got, want)
+		}
+	}
+	d := startProcess(t, "run", "-c", filepath.Join(dir, "genkan.toml"), "--socket", socket)
+	list("sites/a.toml:blocked: added 127.0.0.0/8 for good\n", "add", "sites/a.toml:blocked", "127.0.0.0/8")
+	checkDenied(t, d.addr)
+	for _, file := range []string{"genkan.toml", "./sites/../genkan.toml", filepath.Join(dir, "genkan.toml")} {
+		if status, out, _ := genkan("", "explain", "-c", file, "--socket", socket, "a", "127.0.0.1"); status != 3 {
+			t.Errorf("explain -c %s does not know the ban: status %d, %s", file, status, out)
+		}
+	}
+	if status := d.stop(t, syscall.SIGTERM); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+	d = startProcess(t, "run", "-c", "genkan.toml", "--socket", socket)
+	checkDenied(t, d.addr)
+	absolute := filepath.Join(dir, "sites/a.toml") + ":blocked"
+	list("sites/a.toml:blocked: 1 span from sites/ban.txt\n  added: 127.0.0.0/8 for good\n", "show", absolute)
+	list(absolute+": took away 127.0.0.0/8\n", "del", absolute, "127.0.0.0/8")
+	list("genkan: no list \"blocked\"; the lists are [\"sites/a.toml:blocked\"]\n", "add", "blocked", "127.0.0.1")
+	if status := d.stop(t, syscall.SIGTERM); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+}
+
 // Without the capabilities for a tunnel, run ends before it touches anything and names them.
 func TestMissingPrivilege(t *testing.T) {
 	needRoot(t) // to drop them

@@ -33,7 +33,7 @@ type Plan struct {
 
 	parts    map[string]string    // what Diff compares
 	routePos map[string]acl.Pos   // of each route, by its site's name and its path
-	Named    map[string]*acl.List // every list: those of the main file by name, others as "FILE:NAME"
+	Named    map[string]*acl.List // every list: those of the main file by name, others as "FILE:NAME", FILE from its folder
 }
 
 // Options are what a configuration goes on with in a running Genkan. The zero Options suit a look at it.

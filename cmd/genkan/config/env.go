@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"net/netip"
+	"path/filepath"
 	"strings"
 
 	"genkan/acl"
@@ -30,13 +31,9 @@ func (k *checker) environments() map[string]acl.Env {
 		if local[file] == nil {
 			local[file] = make(map[string]*acl.List)
 		}
-		one := k.list(l)
-		local[file][l.Name.S] = one
-		if file == k.c.File {
-			k.named[l.Name.S] = one
-		} else {
-			k.named[file+":"+l.Name.S] = one
-		}
+		name := nameFrom(k.c.File, file, l.Name.S)
+		one := k.list(l, name)
+		local[file][l.Name.S], k.named[name] = one, one
 	}
 	envs := make(map[string]acl.Env)
 	for file := range k.files {
@@ -52,11 +49,34 @@ func (k *checker) environments() map[string]acl.Env {
 	return envs
 }
 
+// nameFrom is what a list of a file is called outside of it: by its name in the main file, else as "FILE:NAME", FILE seen
+// from the main file's folder. How the main file was named on the command line is no part of it, as entries that are
+// added at run time are kept under this name.
+func nameFrom(main, file, name string) string {
+	if file == main {
+		return name
+	}
+	folder, err := filepath.Abs(filepath.Dir(main))
+	path, perr := filepath.Abs(file)
+	if rel, rerr := filepath.Rel(folder, path); err == nil && perr == nil && rerr == nil {
+		file = rel
+	}
+	return file + ":" + name
+}
+
+// ListName finds a list of Named by its name, or by the name that it has with an absolute path.
+func (p *Plan) ListName(name string) (string, bool) {
+	if i := strings.LastIndexByte(name, ':'); p.Named[name] == nil && i > 0 && filepath.IsAbs(name) {
+		name = nameFrom(p.File, name[:i], name[i+1:])
+	}
+	return name, p.Named[name] != nil
+}
+
 // list reads the entries of a list; those of a file are read with all files together, at the end.
-func (k *checker) list(l List) *acl.List {
+func (k *checker) list(l List, name string) *acl.List {
 	if from := cmp.Or(l.File, l.Dir); from.Given() {
 		all := new(acl.List)
-		k.sources = append(k.sources, source{list.Source{Name: l.Name.S, Path: relative(from), List: all}, from.Pos})
+		k.sources = append(k.sources, source{list.Source{Name: name, Path: relative(from), List: all}, l.Name.S, from.Pos})
 		return all
 	}
 	var set acl.SetBuilder
@@ -74,7 +94,8 @@ func (k *checker) list(l List) *acl.List {
 // A source is a list in a file, and where the configuration says so.
 type source struct {
 	list.Source
-	pos acl.Pos
+	name string // as in its file
+	pos  acl.Pos
 }
 
 // listFiles reads the files of all lists.
@@ -101,10 +122,10 @@ func (k *checker) listFiles() *list.Files {
 				k.mistake(l.Pos, "%s: %s", quote(l.Text), l.Msg)
 			}
 			if more := lines.Total - len(lines.Lines); more > 0 {
-				k.mistake(s.pos, "list %s: %d more lines are wrong", quote(s.Name), more)
+				k.mistake(s.pos, "list %s: %d more lines are wrong", quote(s.name), more)
 			}
 		case err != nil:
-			k.mistake(s.pos, "list %s: %s: %s", quote(s.Name), quote(s.Path), cause(err))
+			k.mistake(s.pos, "list %s: %s: %s", quote(s.name), quote(s.Path), cause(err))
 		}
 	}
 	return nil
