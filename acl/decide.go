@@ -7,11 +7,11 @@ import (
 
 // A question says what decide is asked for beside the client.
 type question struct {
-	count bool      // count at the gates
-	skip  bool      // pass the gates unseen
-	at    time.Time // the moment for list entries that end; zero: now
-	used  []GateUse // how gates stand elsewhere
-	steps *[]Step   // records every rule that was read; nil: none
+	count bool         // count at the gates
+	skip  bool         // pass the gates unseen
+	at    time.Time    // the moment for list entries that end; zero: now
+	used  []GateUse    // how gates stand elsewhere
+	asked *Explanation // takes every rule that was read; nil: nobody wants to know
 }
 
 // decide is the one place where verdicts are made, for the daemon and for
@@ -90,7 +90,7 @@ func (r *rule) verdict(h hit) Verdict {
 
 // conclude settles the gates' counts of a decision by rule i.
 func (p *Policy) conclude(i int, v Verdict, got taken, s *seeker, q *question) Verdict {
-	if q.steps != nil {
+	if q.asked != nil {
 		v.Why = p.detail(i, v, s, q)
 	}
 	if q.count {

@@ -29,6 +29,6 @@ func Example() {
 	// 192.0.2.1 true genkan.toml:12:42 192.0.2.1 is in 192.0.2.0/24
 	// 2001:db8::1 true genkan.toml:12:42 2001:db8::1 is in 2001:db8::/32
 	// 198.51.100.7 false genkan.toml:12:11 198.51.100.7 is in list "blocked" as 198.51.100.0/24
-	// 2002:c633:6407::1 false genkan.toml:12:11 2002:c633:6407::1 has 198.51.100.7 inside (6to4), which matches
+	// 2002:c633:6407::1 false genkan.toml:12:11 2002:c633:6407::1 has 198.51.100.7 inside (6to4), which is in list "blocked" as 198.51.100.0/24
 	// 203.0.113.1 false  no rule matches, and the default is deny
 }

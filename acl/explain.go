@@ -13,6 +13,8 @@ type Explanation struct {
 	Embedded []Embedding // what is inside the address
 	Steps    []Step      // every rule that was read, in order; the last decides
 	Verdict  Verdict
+	List     *List // by which the last rule decided; nil: by no list
+	Listed   Addr  // what of the client is in there: its address, or the IPv4 address inside
 }
 
 // A Step is one rule as it was read.
@@ -56,9 +58,8 @@ func (p *Policy) Gates(a Addr) []GateUse {
 // as they stand, those in used as they stand in the process that gave it. at is
 // the moment for list entries that end; zero: now.
 func (p *Policy) Explain(c Client, at time.Time, used []GateUse) Explanation {
-	var steps []Step
-	v := p.decide(c, question{at: at, used: used, steps: &steps})
-	e := Explanation{Client: c, Steps: steps, Verdict: v}
+	e := Explanation{Client: c}
+	e.Verdict = p.decide(c, question{at: at, used: used, asked: &e})
 	if p != nil {
 		e.Embedded = Env{NAT64: p.in.nat64, SixRD: p.in.sixrd}.Embeddings(c.Addr)
 	}
@@ -67,8 +68,8 @@ func (p *Policy) Explain(c Client, at time.Time, used []GateUse) Explanation {
 
 // note records a step, if anybody wants it.
 func (q *question) note(r *rule, result, why string) {
-	if q.steps != nil {
-		*q.steps = append(*q.steps, Step{r.text.Text, r.text.Pos, result, why})
+	if q.asked != nil {
+		q.asked.Steps = append(q.asked.Steps, Step{r.text.Text, r.text.Pos, result, why})
 	}
 }
 
@@ -100,29 +101,45 @@ func (p *Policy) detail(i int, v Verdict, s *seeker, q *question) string {
 		r := &p.rules[i]
 		text = r.text
 		if v.Status != statusGated {
-			why = r.describe(s, q.at)
+			why = r.describe(s, q)
 		}
 	}
-	*q.steps = append(*q.steps, Step{text.Text, text.Pos, result, why})
+	q.asked.Steps = append(q.asked.Steps, Step{text.Text, text.Pos, result, why})
 	return why
 }
 
 // describe says what in the rule matched: the family, the span of a prefix or
 // range, the list, and through which mechanism.
-func (r *rule) describe(s *seeker, at time.Time) string {
+func (r *rule) describe(s *seeker, q *question) string {
 	a := s.client.Addr
-	if h := r.match(s, at); h.in.by != 0 {
-		return fmt.Sprintf("%s has %s inside (%s), which matches", a, addr4(h.in.v4), h.in.by)
+	if h := r.match(s, q.at); h.in.by != 0 {
+		found := addr4(h.in.v4)
+		why := fmt.Sprintf("%s has %s inside (%s), which ", a, found, h.in.by)
+		if span, ok := r.set.findInside(found); ok && r.look {
+			return why + "is in " + span.Short()
+		}
+		if in := r.describeList(func(l *List) bool { return r.look && l.containsInside(h.in.v4, q.at) }, found, q); in != "" {
+			return why + in
+		}
+		return why + "matches"
 	}
 	if span, ok := r.set.Find(a); ok {
 		return fmt.Sprintf("%s is in %s", a, span.Short())
 	}
-	for i, l := range r.lists {
-		if l.Contains(a, at) {
-			return fmt.Sprintf("%s is in list %q%s", a, r.listNames[i], l.where(a, at))
-		}
+	if in := r.describeList(func(l *List) bool { return l.Contains(a, q.at) }, a, q); in != "" {
+		return fmt.Sprintf("%s %s", a, in)
 	}
 	return fmt.Sprintf("%s is %s", a, familyName(a))
+}
+
+// describeList says in which list an address is, and notes it; "" for none.
+func (r *rule) describeList(has func(*List) bool, a Addr, q *question) string {
+	i := slices.IndexFunc(r.lists, has)
+	if i < 0 {
+		return ""
+	}
+	q.asked.List, q.asked.Listed = r.lists[i], a
+	return fmt.Sprintf("is in list %q%s", r.listNames[i], r.lists[i].where(a, q.at))
 }
 
 // where says which part of the list has a.

@@ -290,7 +290,7 @@ allow: allow 192.0.2.0/24 2001:db8::/32: 2001:db8::1 is in 2001:db8::/32`},
 		{"::ffff:192.0.2.1", `no match: deny blocked
 no match: limit 6/30s per /64 ipv6
 allow: allow 192.0.2.0/24 2001:db8::/32: 192.0.2.1 is in 192.0.2.0/24`},
-		{"2002:c633:6407::1", `deny: deny blocked: 2002:c633:6407::1 has 198.51.100.7 inside (6to4), which matches`},
+		{"2002:c633:6407::1", `deny: deny blocked: 2002:c633:6407::1 has 198.51.100.7 inside (6to4), which is in list "blocked" as 198.51.100.0/24`},
 		{"198.51.100.9", `deny: deny blocked: 198.51.100.9 is in list "blocked" as 198.51.100.0/24`},
 		{"203.0.113.1", `no match: deny blocked
 no match: limit 6/30s per /64 ipv6

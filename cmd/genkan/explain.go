@@ -164,16 +164,19 @@ func explain(s config.Service, w way, tunnel string, at time.Time, gates gatekee
 	default:
 		return explanation{}, usagef("--tunnel %q: write true, false or auto", tunnel)
 	}
-	answer := judge(s.Access, client, at, gates(s, addr))
+	e := s.Access.Explain(client, at, gates(s, addr))
+	if entry := s.Entry(e.List, e.Listed); entry != "" {
+		e.Verdict.Why += " (" + entry + ")"
+		e.Steps[len(e.Steps)-1].Why = e.Verdict.Why
+	}
+	answer := asked(e)
 	answer.Shadow = s.Shadow
 	return answer, nil
 }
 
-// judge asks the rules and writes their answer down.
-func judge(access *acl.Policy, client acl.Client, at time.Time, used []acl.GateUse) explanation {
-	e := access.Explain(client, at, used)
-	v := e.Verdict
-	answer := written(client.Addr, v)
+// asked writes the answer of the rules down.
+func asked(e acl.Explanation) explanation {
+	answer := written(e.Client.Addr, e.Verdict)
 	for _, s := range e.Steps {
 		answer.Steps = append(answer.Steps, step{s.Rule, s.Pos.File, s.Pos.Line, s.Result, s.Why})
 	}

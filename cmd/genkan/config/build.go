@@ -32,6 +32,7 @@ type Plan struct {
 	Lists       *list.Files    // the lists that files fill, read and not watched yet
 
 	parts    map[string]string    // what Diff compares
+	paths    map[*acl.List]string // of the lists that files fill
 	routePos map[string]acl.Pos   // of each route, by its site's name and its path
 	Named    map[string]*acl.List // every list: those of the main file by name, others as "FILE:NAME", FILE from its folder
 }
@@ -188,6 +189,10 @@ func (k *checker) build() *Plan {
 	plan.routePos = map[string]acl.Pos{}
 	plan.Env = envs[k.c.File]
 	plan.Lists = k.listFiles()
+	plan.paths = make(map[*acl.List]string, len(k.sources))
+	for _, s := range k.sources {
+		plan.paths[s.List] = s.Path
+	}
 	places := make([]place, 0, 2*(len(k.c.Sites)+len(k.c.Forwards)))
 	var services []*service
 	plan.Proxy.Sites = make([]proxy.Site, len(k.c.Sites))

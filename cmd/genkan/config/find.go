@@ -6,6 +6,7 @@ import (
 
 	"genkan/acl"
 	"genkan/acl/forwarded"
+	"genkan/acl/list"
 	"genkan/proxy"
 	"genkan/proxy/message"
 	"genkan/proxy/web"
@@ -19,7 +20,8 @@ type Service struct {
 	OnTunnel bool // it listens on the tunnel, or on all IPv6 addresses of a host that has one
 	Trust    forwarded.Resolver
 
-	doors  []door // where it listens by TCP
+	doors  []door               // where it listens by TCP
+	paths  map[*acl.List]string // of the lists that files fill
 	routes web.Routes[*routePlace]
 }
 
@@ -48,6 +50,19 @@ func (s Service) At(target string) (part Service, route string, pos acl.Pos, err
 		s.Access = r.access
 	}
 	return s, fmt.Sprintf("route %s", r.path), r.pos, nil
+}
+
+// Entry finds the line of a list's file that has an address; "" where it stands in no file, or not any more.
+func (s Service) Entry(l *acl.List, a acl.Addr) string {
+	path, ok := s.paths[l]
+	if !ok || !l.Set().Contains(a) {
+		return ""
+	}
+	line, found, err := list.Where(path, a)
+	if err != nil || !found {
+		return ""
+	}
+	return line.Pos.String()
 }
 
 // A door is a TCP listener, and who must send a PROXY header there.
@@ -80,7 +95,7 @@ func (p *Plan) Service(name string) (Service, error) {
 	var names []string
 	for _, s := range p.Proxy.Sites {
 		if s.Name == name {
-			found := Service{Name: s.Name, Access: s.Access, Shadow: s.Shadow, OnTunnel: p.onTunnel(s.Listen), Trust: resolver(s.Trust), doors: p.doors(s.Listen)}
+			found := Service{Name: s.Name, Access: s.Access, Shadow: s.Shadow, OnTunnel: p.onTunnel(s.Listen), Trust: resolver(s.Trust), doors: p.doors(s.Listen), paths: p.paths}
 			for _, r := range s.Routes {
 				if err := found.routes.Add(r.Path, &routePlace{r.Path, r.Access, p.routePos[s.Name+r.Path]}); err != nil {
 					return Service{}, err
@@ -92,7 +107,7 @@ func (p *Plan) Service(name string) (Service, error) {
 	}
 	for _, f := range p.Proxy.Forwards {
 		if f.Name == name {
-			return Service{Name: f.Name, Access: f.Access, Shadow: f.Shadow, OnTunnel: p.onTunnel(f.Listen), doors: p.doors(f.Listen)}, nil
+			return Service{Name: f.Name, Access: f.Access, Shadow: f.Shadow, OnTunnel: p.onTunnel(f.Listen), doors: p.doors(f.Listen), paths: p.paths}, nil
 		}
 		names = append(names, f.Name)
 	}
