@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -131,6 +132,9 @@ func (f *Files) watch(watcher *fsnotify.Watcher) (more bool) {
 		want[filepath.Dir(w.Path)] = true
 		names, err := filesOf(w.Path)
 		if err != nil {
+			if info, err := os.Stat(w.Path); err == nil && info.IsDir() {
+				want[w.Path] = true // where it may be mended
+			}
 			continue
 		}
 		if len(names) != 1 || names[0] != w.Path {

@@ -99,6 +99,33 @@ func TestFilesAreFollowed(t *testing.T) {
 	wait(t, "a file less in a directory", func() bool { return has(&many, "2001:db8::1") && !has(&many, "192.0.2.1") })
 }
 
+// A link in a directory whose file is gone is a mistake, as the file itself would be: the last good list stays.
+func TestDanglingLinkInDirectory(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(dir+"/many", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir+"/feed", "192.0.2.1\n")
+	link(t, "../feed", dir+"/many/feed")
+	var many acl.List
+	files, _, err := Open([]Source{{"many", dir + "/many", &many}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serve(t, files.Serve)
+	if err := os.Remove(dir + "/feed"); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, "a link that leads nowhere", func() bool { return files.Status()[0].Err != nil })
+	if want := "stat " + dir + "/many/feed: no such file or directory"; files.Status()[0].Err.Error() != want || !has(&many, "192.0.2.1") {
+		t.Errorf("%+v, want %s and the last good list", files.Status()[0], want)
+	}
+	if err := os.Remove(dir + "/many/feed"); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, "the end of that link", func() bool { return files.Status()[0].Err == nil && !has(&many, "192.0.2.1") })
+}
+
 func TestWhere(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir+"/a.txt", "# a\n192.0.2.1\nnonsense\n")

@@ -3,6 +3,7 @@ package list
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -116,7 +117,14 @@ func filesOf(path string) ([]string, error) {
 		if strings.HasPrefix(e.Name(), ".") || strings.HasSuffix(e.Name(), "~") {
 			continue
 		}
-		if info, err := os.Stat(name); err == nil && info.Mode().IsRegular() {
+		info, err := os.Stat(name)
+		if _, lerr := os.Lstat(name); errors.Is(lerr, fs.ErrNotExist) {
+			continue // taken away since the folder was read
+		}
+		if err != nil {
+			return nil, err // a link that leads nowhere would take its entries away unsaid
+		}
+		if info.Mode().IsRegular() {
 			names = append(names, name)
 		}
 	}
@@ -131,6 +139,7 @@ func stamp(path string) (version string, written time.Time, err error) {
 		return "", written, err
 	}
 	var s strings.Builder
+	fmt.Fprintln(&s, realPath(path)) // an empty folder is a version, too
 	for _, name := range names {
 		var st unix.Stat_t
 		if err := unix.Stat(name, &st); err != nil {

@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"errors"
+	"io/fs"
 	"maps"
 	"net/netip"
 	"path/filepath"
@@ -125,7 +126,11 @@ func (k *checker) listFiles() *list.Files {
 				k.mistake(s.pos, "list %s: %d more lines are wrong", quote(s.name), more)
 			}
 		case err != nil:
-			k.mistake(s.pos, "list %s: %s: %s", quote(s.name), quote(s.Path), cause(err))
+			path := s.Path
+			if one := new(fs.PathError); errors.As(err, &one) {
+				path = one.Path // in a directory, which file it is
+			}
+			k.mistake(s.pos, "list %s: %s: %s", quote(s.name), quote(path), cause(err))
 		}
 	}
 	return nil
