@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"time"
 
 	"genkan/acl"
 	"genkan/cmd/genkan/config"
@@ -23,15 +24,32 @@ type change struct {
 	After  explanation `json:"after"`
 }
 
-// compare reads a log from standard input and says whose verdict changes from one file to the other.
-func compare(io streams, before config.Service, file string, asJSON bool) error {
+// compare reads a log from standard input and says whose verdict changes from one file to the other, for a service or,
+// with a path, the part of it that this means.
+func compare(io streams, now *config.Plan, before config.Service, path, file string, asJSON bool) error {
 	plan, err := config.Load(file, config.Options{})
 	if err != nil {
 		return err
 	}
+	for name, one := range plan.Named { // what was added at run time stays in a reload
+		if l := now.Named[name]; l != nil {
+			one.SetEntries(l.Entries(), time.Now())
+		}
+	}
 	after, err := plan.Service(before.Name)
 	if err != nil {
 		return err
+	}
+	if path != "" {
+		if err := checkPath(path); err != nil {
+			return err
+		}
+		if before, _, _, err = before.At(path); err != nil {
+			return usagef("--path %q: %w", path, err)
+		}
+		if after, _, _, err = after.At(path); err != nil {
+			return usagef("--path %q: %w", path, err)
+		}
 	}
 	c, err := acl.Compare(before.Access, after.Access, io.in)
 	if err != nil {

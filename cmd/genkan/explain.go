@@ -68,7 +68,10 @@ Before new rules are put in force, a log shows whom they would meet:
 				return err
 			}
 			if newer != "" {
-				return compare(io, service, newer, asJSON)
+				if len(args) == 2 || w.peer != "" || w.via != nil || when != "" || cmd.Flags().Changed("tunnel") {
+					return usagef("--compare judges the clients of the log on standard input; leave CLIENT, --peer, --via, --tunnel and --at out")
+				}
+				return compare(io, plan, service, path, newer, asJSON)
 			}
 			if w.client = ""; len(args) == 2 {
 				w.client = args[1]
@@ -121,6 +124,13 @@ func parseTime(text string) (time.Time, error) {
 	return at, nil
 }
 
+func checkPath(path string) error {
+	if path != "" && path[0] != '/' {
+		return usagef("--path %q: write a path that begins with \"/\"", path)
+	}
+	return nil
+}
+
 // A gatekeeper tells how the gates of a service stand for a client; nil: nobody has come yet.
 type gatekeeper func(config.Service, acl.Addr) []acl.GateUse
 
@@ -129,8 +139,8 @@ func explainAt(s config.Service, path string, w way, tunnel string, at time.Time
 	if path == "" {
 		return explain(s, w, tunnel, at, gates)
 	}
-	if path[0] != '/' {
-		return explanation{}, usagef("--path %q: write a path that begins with \"/\"", path)
+	if err := checkPath(path); err != nil {
+		return explanation{}, err
 	}
 	part, route, pos, err := s.At(path)
 	if err != nil {

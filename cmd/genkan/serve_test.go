@@ -337,6 +337,14 @@ func TestListAdd(t *testing.T) {
 	if status, out, _ := genkan("", "explain", "-c", file, "--socket", socket, "a", "127.0.0.1"); status != 3 || !strings.Contains(out, "added at run time as 127.0.0.0/8") {
 		t.Errorf("explain does not know the ban: status %d, %s", status, out)
 	}
+	// A ban stays in a reload, so that a configuration without other rules changes nothing for who is banned.
+	newer := filepath.Join(dir, "new.toml")
+	if err := os.WriteFile(newer, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, out, complaint := genkan("127.0.0.1 - -\n", "explain", "-c", file, "--socket", socket, "a", "--compare", newer); out != "1 line, 1 client: 0 verdicts would change\n" {
+		t.Errorf("compare forgets the ban: %s%s", out, complaint)
+	}
 	if status := d.stop(t, syscall.SIGTERM); status != 0 {
 		t.Errorf("exit status %d", status)
 	}
