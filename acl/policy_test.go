@@ -253,6 +253,7 @@ func TestRuleMistakes(t *testing.T) {
 		{"limit 6/30s per /24", `access "limit 6/30s per /24": "/24": the IPv6 key has a length from /32 to /128`},
 		{"limit 6/30s all per /56", `access "limit 6/30s all per /56": "per": "per /LEN" stands once, before the targets; write "limit N/T [per /LEN] [TARGET…]"`},
 		{"deny 192.0.2.1 per /56", `access "deny 192.0.2.1 per /56": "per": only limit and conns count per prefix; write "deny TARGET…"`},
+		{"allow 192.0.2.1 deny all", `access "allow 192.0.2.1 deny all": "deny": begins a rule, and each rule is a string of its own`},
 		{"allow 192.0.2.1 - 192.0.2.9", `access "allow 192.0.2.1 - 192.0.2.9": "-": a range has no spaces; write "192.0.2.1-192.0.2.9"`},
 		{"deny NAT64:10.0.0.0/8", `access "deny NAT64:10.0.0.0/8": write "nat64:10.0.0.0/8"`},
 		{"deny teredo:10.0.0.0/8", `access "deny teredo:10.0.0.0/8": only 6rd:, nat64: and 6to4: look inside by name; "deny 10.0.0.0/8" looks into teredo, too`},

@@ -119,6 +119,8 @@ func misplaced(words []string, i int, v verb) error {
 		return fail(w, "\"per /LEN\" stands once, before the targets; write %s", v.usage())
 	case w == "per":
 		return fail(w, "only limit and conns count per prefix; write %s", v.usage())
+	case w == "allow" || w == "deny" || w == "limit" || w == "conns":
+		return fail(w, "begins a rule, and each rule is a string of its own")
 	case w == "-" && 0 < i && i < len(words)-1:
 		return fail(w, "a range has no spaces; write %q", words[i-1]+w+words[i+1])
 	}
