@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -58,7 +57,9 @@ Before new rules are put in force, a log shows whom they would meet:
 			if err != nil {
 				return err
 			}
-			runningBans(cmd.Context(), socket, plan)
+			if err := runningBans(cmd.Context(), socket, plan); err != nil {
+				fmt.Fprintf(io.err, "warning: bans and counts are not those of the Genkan that runs: %v\n", err)
+			}
 			service, err := plan.Service(args[0])
 			if err != nil {
 				return err
@@ -79,12 +80,8 @@ Before new rules are put in force, a log shows whom they would meet:
 			if w.client == "" && w.peer == "" {
 				return usagef("too few arguments; write %s SITE-OR-FORWARD CLIENT", cmd.CommandPath())
 			}
-			name, err := filepath.Abs(plan.File)
-			if err != nil {
-				return err
-			}
 			answer, err := explainAt(service, path, w, tunnel, at, func(part config.Service, client acl.Addr) []acl.GateUse {
-				return runningGates(cmd.Context(), socket, name, part, path, client)
+				return runningGates(cmd.Context(), socket, plan.File, part, path, client)
 			})
 			if err != nil {
 				return err

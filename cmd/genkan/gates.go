@@ -65,7 +65,7 @@ func (f *front) answerGates(w http.ResponseWriter, r *http.Request) {
 }
 
 // runningGates asks the Genkan at a socket how the gates of a service, of a part of it where there is a path, stand for
-// a client. Where none runs the same file (an absolute path), or none of the rules is a gate, there is nothing to tell.
+// a client. Where none runs the same file, or none of the rules is a gate, there is nothing to tell.
 func runningGates(ctx context.Context, socket, file string, s config.Service, path string, client acl.Addr) []acl.GateUse {
 	if len(s.Access.Gates(client)) == 0 {
 		return nil
@@ -73,7 +73,7 @@ func runningGates(ctx context.Context, socket, file string, s config.Service, pa
 	query := url.Values{"name": {s.Name}, "client": {client.String()}, "path": {path}}
 	text, err := ask(ctx, socket, http.MethodGet, "/v1/gates?"+query.Encode(), nil)
 	var state gatesState
-	if err != nil || json.Unmarshal(text, &state) != nil || state.File != file {
+	if err != nil || json.Unmarshal(text, &state) != nil || !sameFile(file, state.File) {
 		return nil
 	}
 	var all []acl.GateUse

@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -134,14 +136,18 @@ func listDelCommand(io streams, socket *string) *cobra.Command {
 }
 
 // runningBans gives a plan's lists the entries that were added to them at run time, where a Genkan runs the same file.
-func runningBans(ctx context.Context, socket string, plan *config.Plan) {
+// The error is that of one which runs and does not tell.
+func runningBans(ctx context.Context, socket string, plan *config.Plan) error {
 	text, err := ask(ctx, socket, http.MethodGet, "/v1/lists", nil)
-	var all listsState
-	if err != nil || json.Unmarshal(text, &all) != nil {
-		return
+	if errors.Is(err, errNobody) {
+		return nil
 	}
-	if file, err := filepath.Abs(plan.File); err != nil || file != all.File {
-		return
+	var all listsState
+	if err == nil {
+		err = json.Unmarshal(text, &all)
+	}
+	if err != nil || !sameFile(plan.File, all.File) {
+		return err
 	}
 	for _, state := range all.Lists {
 		one := plan.Named[state.Name]
@@ -162,6 +168,20 @@ func runningBans(ctx context.Context, socket string, plan *config.Plan) {
 		}
 		one.SetEntries(entries, time.Now())
 	}
+	return nil
+}
+
+// sameFile reports whether two paths, the second from a running Genkan, lead to one file.
+func sameFile(ours, theirs string) bool {
+	if abs, err := filepath.Abs(ours); err == nil && abs == theirs {
+		return true
+	}
+	a, err := os.Stat(ours)
+	if err != nil {
+		return false
+	}
+	b, err := os.Stat(theirs)
+	return err == nil && os.SameFile(a, b)
 }
 
 // entriesOf is where the entries of a list are.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -361,6 +362,28 @@ func TestListAdd(t *testing.T) {
 	}
 }
 
+// A Genkan that runs and does not tell its bans is no reason to say that there are none.
+func TestExplainWithoutAnAnswer(t *testing.T) {
+	dir := t.TempDir()
+	file, socket := filepath.Join(dir, "genkan.toml"), filepath.Join(dir, "sock")
+	if err := os.WriteFile(file, []byte("[forward.a]\nlisten = \"127.0.0.1:22\"\nto = \"10.0.0.10:22\"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mute := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "not now", 503) })}
+	ended := make(chan error)
+	go func() { ended <- mute.Serve(l) }()
+	status, out, complaint := genkan("", "explain", "-c", file, "--socket", socket, "a", "192.0.2.1")
+	if want := "warning: bans and counts are not those of the Genkan that runs: not now\n"; status != 0 || complaint != want {
+		t.Errorf("status %d, %q, %q; want %q", status, out, complaint, want)
+	}
+	mute.Close()
+	<-ended
+}
+
 // A list of an included file has one name, however the main file is named: for bans, in a restart, and to explain.
 func TestListOfAnIncludedFile(t *testing.T) {
 	dir := t.TempDir()
@@ -389,7 +412,10 @@ func TestListOfAnIncludedFile(t *testing.T) {
 	d := startProcess(t, "run", "-c", filepath.Join(dir, "genkan.toml"), "--socket", socket)
 	list("sites/a.toml:blocked: added 127.0.0.0/8 for good\n", "add", "sites/a.toml:blocked", "127.0.0.0/8")
 	checkDenied(t, d.addr)
-	for _, file := range []string{"genkan.toml", "./sites/../genkan.toml", filepath.Join(dir, "genkan.toml")} {
+	if err := os.Symlink("genkan.toml", "link.toml"); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{"genkan.toml", "./sites/../genkan.toml", filepath.Join(dir, "genkan.toml"), "link.toml"} {
 		if status, out, _ := genkan("", "explain", "-c", file, "--socket", socket, "a", "127.0.0.1"); status != 3 {
 			t.Errorf("explain -c %s does not know the ban: status %d, %s", file, status, out)
 		}
