@@ -31,18 +31,29 @@ const (
 )
 
 // Compare reads a log and says whose verdict differs between two rule sets.
-// The client of a line is the value of "client", as in our own logs
-// (client=192.0.2.1 or "client":"192.0.2.1"), else the line's first word, as
-// in the Common Log Format. Clients of our 6rd domain count as having come
-// through the tunnel, as others of that look are dropped before any rule.
+// The client of a line is its first word, as in the Common Log Format, else the
+// value of "client", as in our own logs (client=192.0.2.1 or
+// "client":"192.0.2.1"); not the other way round, as what strangers ask for may
+// hold "client=", too. Clients of our 6rd domain count as having come through
+// the tunnel, as others of that look are dropped before any rule.
 // Gates are passed over: a log does not tell how they stood.
 func Compare(before, after *Policy, log io.Reader) (Comparison, error) {
 	var c Comparison
 	lines := map[Addr]int{}
-	s := bufio.NewScanner(log)
-	s.Buffer(nil, maxLogLine)
-	for s.Scan() {
-		a, ok := clientOf(s.Text())
+	r := bufio.NewReaderSize(log, maxLogLine)
+	for {
+		start, more, err := r.ReadLine()
+		line := string(start)
+		for more && err == nil { // who it was stands at the start
+			_, more, err = r.ReadLine()
+		}
+		if err == io.EOF && line == "" {
+			break
+		}
+		if err != nil && err != io.EOF {
+			return c, err
+		}
+		a, ok := clientOf(line)
 		if !ok {
 			c.Skipped++
 			continue
@@ -52,9 +63,6 @@ func Compare(before, after *Policy, log io.Reader) (Comparison, error) {
 			return c, errors.New("acl: more than a million clients in one log; give it in parts")
 		}
 		lines[a]++
-	}
-	if err := s.Err(); err != nil {
-		return c, err
 	}
 	c.Clients = len(lines)
 	for a, n := range lines {
@@ -76,6 +84,10 @@ func (p *Policy) client(a Addr) Client {
 
 // clientOf finds the client of a log line.
 func clientOf(line string) (Addr, bool) {
+	first, _, _ := strings.Cut(strings.TrimLeft(line, " \t"), " ")
+	if a, err := ParseXFF(first); err == nil {
+		return a, true
+	}
 	for _, key := range []string{`"client":"`, "client="} {
 		_, rest, ok := strings.Cut(line, key)
 		if !ok {
@@ -88,7 +100,5 @@ func clientOf(line string) (Addr, bool) {
 			return a, true
 		}
 	}
-	first, _, _ := strings.Cut(strings.TrimLeft(line, " \t"), " ")
-	a, err := ParseXFF(first)
-	return a, err == nil
+	return Addr{}, false
 }

@@ -9,7 +9,8 @@ import (
 func TestCompare(t *testing.T) {
 	log := `192.0.2.1 - - [22/Nov/2026:01:00:00 +0000] "GET / HTTP/1.1" 200 1
 ::ffff:192.0.2.1 - - [22/Nov/2026:01:00:00 +0000] "GET / HTTP/1.1" 200 1
-[2001:db8::1]:4711 - - "GET / HTTP/1.1" 200 1
+[2001:db8::1]:4711 - - "GET /?client=203.0.113.2 HTTP/1.1" 200 1
+192.0.2.1 - - "GET /` + strings.Repeat("x", 200_000) + ` HTTP/1.1" 400 1
 time=2026-11-22T01:00:00Z level=INFO msg=request client=203.0.113.1 site=www
 {"time":"2026-11-22T01:00:00Z","client":"2001:e41:c000:201::1","site":"www"}
 not a line of ours
@@ -22,7 +23,7 @@ not a line of ours
 	for _, ch := range c.Changes {
 		got += fmt.Sprintf("; %s (%d): %v %d, %v %d", ch.Client, ch.Lines, ch.Before.Allow, ch.Before.Pos.Line, ch.After.Allow, ch.After.Pos.Line)
 	}
-	want := "5 lines, 4 clients, 2 skipped; 192.0.2.1 (2): true 1, false 2; 203.0.113.1 (1): false 0, true 3; 2001:e41:c000:201::1 (1): true 2, false 2"
+	want := "6 lines, 4 clients, 2 skipped; 192.0.2.1 (3): true 1, false 2; 203.0.113.1 (1): false 0, true 3; 2001:e41:c000:201::1 (1): true 2, false 2"
 	if err != nil || got != want {
 		t.Errorf("got %s, %v\nwant %s", got, err, want)
 	}
