@@ -373,7 +373,7 @@ func TestExplainWithoutAnAnswer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mute := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "not now", 503) })}
+	mute := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "not now", http.StatusServiceUnavailable) })}
 	ended := make(chan error)
 	go func() { ended <- mute.Serve(l) }()
 	status, out, complaint := genkan("", "explain", "-c", file, "--socket", socket, "a", "192.0.2.1")
