@@ -136,6 +136,7 @@ func (f *front) logged(diff []string, err error) {
 
 // replace applies a plan, or leaves all as it was.
 func (f *front) replace(ctx context.Context, plan *config.Plan) error {
+	before := f.admin.addr()
 	commit, cancel, err := f.admin.move(ctx, plan.Admin)
 	if err != nil {
 		return err
@@ -156,7 +157,9 @@ func (f *front) replace(ctx context.Context, plan *config.Plan) error {
 	if err := commit(); err != nil {
 		f.log.Warn("the admin listener before the reload was cut", "error", err)
 	}
-	f.logAdmin()
+	if f.admin.addr() != before {
+		f.logAdmin()
+	}
 	f.warn()
 	return nil
 }

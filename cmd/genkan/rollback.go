@@ -57,15 +57,19 @@ func (r *rollback) run() error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("no configuration was ever in force by what %s says; with another state_dir, say --state-dir", r.archive.dir)
 	}
-	if err != nil {
-		return err
+	damaged := err
+	if damaged != nil {
+		if running, err = r.archive.load(formerConfig); err != nil {
+			return errors.Join(damaged, err)
+		}
+		fmt.Fprintf(r.out, "what was in force last cannot be read (%v); the one before it can\n", damaged)
 	}
 	present, err := keptFrom(running.File, config.Sources(running.File))
 	if err != nil {
 		return err
 	}
 	target := running
-	if running.same(present) {
+	if damaged == nil && running.same(present) {
 		if target, err = r.archive.load(formerConfig); errors.Is(err, fs.ErrNotExist) {
 			return errors.New("the files are those of the running configuration, and there was none before it")
 		}
@@ -99,7 +103,7 @@ func (r *rollback) write(present, target kept) error {
 		if err != nil {
 			sign = "+ "
 		}
-		if err := r.step(sign, want.Path, func() error { return restore(want) }); err != nil {
+		if err := r.step(sign, want.Path, func() error { return restore(want, target.File) }); err != nil {
 			return err
 		}
 	}
@@ -118,11 +122,15 @@ func (r *rollback) step(sign, path string, do func() error) error {
 	return nil
 }
 
-// restore writes a file back, and keeps the one that is there under another name.
-func restore(s config.Source) error {
+// restore writes a file back, and keeps the one that is there under another name. Where none is, whoever may read the main
+// file may read it.
+func restore(s config.Source, main string) error {
 	text, err := os.ReadFile(s.Path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return replaceFile(s.Path, []byte(s.Text), 0o600)
+		if err = replaceLike(s.Path, []byte(s.Text), main); errors.Is(err, fs.ErrNotExist) {
+			err = replaceFile(s.Path, []byte(s.Text), 0o600)
+		}
+		return err
 	}
 	if err == nil {
 		err = replaceLike(s.Path+setAside, text, s.Path)
