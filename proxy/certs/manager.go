@@ -175,7 +175,7 @@ func (m *Manager) Close() {
 		// Renewals are certmagic's own; they hold locks until they are over.
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		if err := engine.store.Idle(ctx); err != nil {
+		if err := engine.store.Close(ctx); err != nil {
 			m.log.Warn("a renewal does not end", "cause", err)
 		}
 	}

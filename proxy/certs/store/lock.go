@@ -45,6 +45,11 @@ func (s *Store) Lock(ctx context.Context, name string) error {
 
 // TryLock takes the lock where nobody has it.
 func (s *Store) TryLock(_ context.Context, name string) (bool, error) {
+	end, err := s.begin()
+	if err != nil {
+		return false, err
+	}
+	defer end()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.held[name] != nil {
@@ -98,8 +103,8 @@ func (s *Store) Unlock(_ context.Context, name string) error {
 	return errors.Join(err, f.Close())
 }
 
-// Idle waits until this process has no lock.
-func (s *Store) Idle(ctx context.Context) error {
+// idle waits until this process has no lock.
+func (s *Store) idle(ctx context.Context) error {
 	for {
 		s.mu.Lock()
 		freed, held := s.freed, len(s.held)

@@ -22,6 +22,31 @@ type Store struct {
 	mu    sync.Mutex // guards held
 	held  map[string]*os.File
 	freed chan struct{} // closed, and made anew, when a lock is given back
+
+	changes sync.RWMutex // held for reading while a file changes; guards closed
+	closed  bool
+}
+
+var errClosed = errors.New("certificates: the store is closed")
+
+// begin lets nobody close the store until a change has ended.
+func (s *Store) begin() (end func(), err error) {
+	s.changes.RLock()
+	if s.closed {
+		s.changes.RUnlock()
+		return nil, errClosed
+	}
+	return s.changes.RUnlock, nil
+}
+
+// Close waits until this process has no lock, or ctx ends. From then on nothing
+// changes in the directory by s, whoever still tries; what is there can be read.
+func (s *Store) Close(ctx context.Context) error {
+	err := s.idle(ctx)
+	s.changes.Lock()
+	defer s.changes.Unlock()
+	s.closed = true
+	return err
 }
 
 // Open opens the store in dir, which is made where it is not there. Nobody
@@ -53,6 +78,11 @@ func (s *Store) Store(_ context.Context, key string, value []byte) error {
 	if err != nil {
 		return err
 	}
+	end, err := s.begin()
+	if err != nil {
+		return err
+	}
+	defer end()
 	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 		return err
 	}
@@ -120,6 +150,11 @@ func (s *Store) Delete(_ context.Context, key string) error {
 	if err != nil {
 		return err
 	}
+	end, err := s.begin()
+	if err != nil {
+		return err
+	}
+	defer end()
 	return os.RemoveAll(name)
 }
 

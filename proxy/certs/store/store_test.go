@@ -281,3 +281,39 @@ func FuzzKey(f *testing.F) {
 		}
 	})
 }
+
+// A store that is closed changes nothing any more, and waits for the locks that are held.
+func TestClose(t *testing.T) {
+	s, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := t.Context()
+	if err := errors.Join(s.Store(ctx, "a", []byte("1")), s.Lock(ctx, "www")); err != nil {
+		t.Fatal(err)
+	}
+	closed := make(chan error)
+	go func() { closed <- s.Close(ctx) }()
+	select {
+	case err := <-closed:
+		t.Fatalf("closed while a lock is held: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	if err := errors.Join(s.Store(ctx, "a", []byte("2")), s.Unlock(ctx, "www")); err != nil { // what was begun ends
+		t.Fatal(err)
+	}
+	if err := <-closed; err != nil {
+		t.Fatal(err)
+	}
+	ok, err := s.TryLock(ctx, "www")
+	for what, err := range map[string]error{
+		"store": s.Store(ctx, "a", []byte("3")), "delete": s.Delete(ctx, "a"), "lock": s.Lock(ctx, "www"), "try": err,
+	} {
+		if !errors.Is(err, errClosed) || ok {
+			t.Errorf("%s: %v, want %v", what, err, errClosed)
+		}
+	}
+	if text, err := s.Load(ctx, "a"); err != nil || string(text) != "2" {
+		t.Errorf("load: %q, %v", text, err)
+	}
+}
