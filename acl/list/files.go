@@ -166,9 +166,9 @@ func (f *Files) watch(watcher *fsnotify.Watcher) (more bool) {
 // refresh reads again what has changed.
 func (f *Files) refresh() {
 	for _, w := range f.lists {
-		now, _, err := stamp(w.Path)
+		now, err := stamp(w.Path)
 		f.mu.Lock()
-		same := err == nil && now == w.stamp || err != nil && w.status.Err != nil && err.Error() == w.status.Err.Error()
+		same := err == nil && now.version == w.stamp || err != nil && w.status.Err != nil && err.Error() == w.status.Err.Error()
 		f.mu.Unlock()
 		if !same {
 			f.reload(w)

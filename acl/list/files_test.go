@@ -195,3 +195,24 @@ func TestLoadPipe(t *testing.T) {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }
+
+// A file that is written in place is without a byte first: it is given time to fill, and is taken for empty after that.
+func TestEmptyFileIsGivenTime(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "list.txt")
+	write(t, path, "192.0.2.1\n")
+	if l, err := load(path); err != nil || l.set.Len() != 1 {
+		t.Fatalf("%+v, %v", l, err)
+	}
+	began := time.Now()
+	if err := os.Truncate(path, 0); err != nil {
+		t.Fatal(err)
+	}
+	l, err := load(path)
+	if took := time.Since(began); err != nil || l.set.Len() != 0 || took < emptied {
+		t.Errorf("%+v, %v, after %v", l, err, took)
+	}
+	write(t, path, "# nobody\n")
+	if l, err = load(path); err != nil || l.set.Len() != 0 {
+		t.Errorf("%+v, %v", l, err)
+	}
+}

@@ -32,28 +32,38 @@ func Load(path string) (*acl.Set, []Line, error) {
 // file that was written a moment ago may be written again within one tick of
 // the file system's clock, and look the same: it is given time first.
 func load(path string) (loaded, error) {
-	for try := 0; ; try++ {
-		before, written, err := stamp(path)
+	began := time.Now()
+	for try := 0; ; {
+		before, err := stamp(path)
 		if err != nil {
 			return loaded{}, err
 		}
-		fresh := time.Since(written) < settle
-		if fresh && try < 5 {
+		rest := settle
+		if before.empty {
+			rest = emptied
+		}
+		if time.Since(before.written) < rest && time.Since(began) < 5*rest {
 			time.Sleep(settle)
 			continue
 		}
 		l, err := loadOnce(path)
-		after, _, serr := stamp(path)
-		if serr == nil && before == after || try == 10 {
-			l.stamp = before
+		after, serr := stamp(path)
+		if serr == nil && before.version == after.version || try == 10 {
+			l.stamp = before.version
 			return l, err
 		}
+		try++
 		time.Sleep(settle)
 	}
 }
 
-// settle is how long a file must stand still before it is read.
-const settle = 50 * time.Millisecond
+const (
+	// settle is how long a file must stand still before it is read.
+	settle = 50 * time.Millisecond
+	// emptied is the same for a file without a byte: who writes it in place has
+	// emptied it first, and all that it bars would come in if it took longer.
+	emptied = time.Second
+)
 
 func loadOnce(path string) (l loaded, err error) {
 	names, err := filesOf(path)
@@ -131,27 +141,35 @@ func filesOf(path string) ([]string, error) {
 	return names, nil
 }
 
-// stamp identifies a version of the files: where links lead, which files
-// these are, their sizes and times. written is when the last was written.
-func stamp(path string) (version string, written time.Time, err error) {
+// A mark is what files look like from outside.
+type mark struct {
+	version string    // where links lead, which files these are, their sizes and times
+	written time.Time // when the last was written
+	empty   bool      // one has no byte
+}
+
+// stamp looks at the files of a list.
+func stamp(path string) (m mark, err error) {
 	names, err := filesOf(path)
 	if err != nil {
-		return "", written, err
+		return mark{}, err
 	}
 	var s strings.Builder
 	fmt.Fprintln(&s, realPath(path)) // an empty folder is a version, too
 	for _, name := range names {
 		var st unix.Stat_t
 		if err := unix.Stat(name, &st); err != nil {
-			return "", written, &os.PathError{Op: "stat", Path: name, Err: err}
+			return mark{}, &os.PathError{Op: "stat", Path: name, Err: err}
 		}
 		changed := time.Unix(st.Ctim.Unix())
 		fmt.Fprintf(&s, "%s %d %d %d %d %d\n", realPath(name), st.Dev, st.Ino, st.Size, st.Mtim.Nano(), changed.UnixNano())
-		if changed.After(written) {
-			written = changed
+		if changed.After(m.written) {
+			m.written = changed
 		}
+		m.empty = m.empty || st.Size == 0
 	}
-	return s.String(), written, nil
+	m.version = s.String()
+	return m, nil
 }
 
 func realPath(name string) string {
