@@ -41,10 +41,22 @@ func grain(most int) int { return (most + maxCount - 1) / maxCount }
 // tick is the unit of the log: what is stored is rounded up to it, what is
 // asked rounded down.
 func tick(window time.Duration) time.Duration {
-	if window <= 1000*time.Second {
+	if window <= fine {
 		return time.Microsecond
 	}
 	return time.Millisecond
+}
+
+// fine is the longest window with ticks of a microsecond.
+const fine = 1000 * time.Second
+
+// ticks is d, not negative, in whole ticks of a window. Two divisions by
+// constants cost less than one by a variable.
+func ticks(d, window time.Duration) uint64 {
+	if window <= fine {
+		return uint64(d) / uint64(time.Microsecond)
+	}
+	return uint64(d) / uint64(time.Millisecond)
 }
 
 // dead reports whether nothing counts any more.
@@ -55,9 +67,10 @@ func (e *entry) dead(now time.Duration) bool { return int64(now) >= e.until }
 func (e *entry) advance(now, window time.Duration) {
 	since := max(0, now-time.Duration(e.base))
 	unit := tick(window)
-	wide := uint64((window + unit - 1) / unit)
+	wide := ticks(window+unit-1, window)
+	at := ticks(since, window)
 	drop := uint8(0)
-	for drop < e.n && uint64(since/unit) >= uint64(e.runs[drop].last())+wide {
+	for drop < e.n && at >= uint64(e.runs[drop].last())+wide {
 		drop++
 	}
 	if drop > 0 {
@@ -67,13 +80,12 @@ func (e *entry) advance(now, window time.Duration) {
 		}
 	}
 	if since >= 2*window {
-		e.rebase(since-window, unit)
+		e.rebase(ticks(since-window, window), unit)
 	}
 }
 
-// rebase moves tick 0 up; what is alive lies behind the new one.
-func (e *entry) rebase(shift, unit time.Duration) {
-	by := uint64(shift / unit)
+// rebase moves tick 0 up by some; what is alive lies behind the new one.
+func (e *entry) rebase(by uint64, unit time.Duration) {
 	e.base += int64(by) * int64(unit)
 	for i := range e.runs[:e.n] {
 		e.runs[i].setLast(e.runs[i].last() - uint32(by))
@@ -109,7 +121,7 @@ func (e *entry) wait(now, window time.Duration, most int) time.Duration {
 			over -= int(e.rest)
 		}
 		if over < 0 {
-			leaves := time.Duration(e.base) + time.Duration(r.last())*unit + (window+unit-1)/unit*unit
+			leaves := time.Duration(e.base) + (time.Duration(r.last())+time.Duration(ticks(window+unit-1, window)))*unit
 			return max(1, leaves-now)
 		}
 	}
@@ -120,8 +132,8 @@ func (e *entry) wait(now, window time.Duration, most int) time.Duration {
 func (e *entry) add(now, window time.Duration, most int) {
 	unit := tick(window)
 	since := max(0, now-time.Duration(e.base))
-	at := uint32((since + unit - 1) / unit)
-	if e.n == 0 || !e.joins(at, window/unit, most) {
+	at := uint32(ticks(since+unit-1, window))
+	if e.n == 0 || !e.joins(at, time.Duration(ticks(window, window)), most) {
 		e.n++
 		e.start, e.runs[e.n-1].count = at, 0
 	}
