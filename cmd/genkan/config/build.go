@@ -183,8 +183,7 @@ func (k *checker) build() *Plan {
 	for _, s := range k.c.Sites {
 		s.noTo = s.answers()
 	}
-	parts := make(chan map[string]string)
-	go func() { parts <- k.c.parts() }() // on another core: from here on, nothing changes in k.c
+	parts := k.c.startParts()
 	defer func() { plan.parts = <-parts }()
 	plan.routePos = map[string]acl.Pos{}
 	plan.Env = envs[k.c.File]

@@ -9,6 +9,13 @@ import (
 	"genkan/acl"
 )
 
+// startParts has parts written out on another core, from when on nothing changes in c.
+func (c *Config) startParts() <-chan map[string]string {
+	all := make(chan map[string]string)
+	go func() { all <- c.parts() }()
+	return all
+}
+
 // parts writes each named part of a configuration out, without the places, so that two can be compared.
 func (c *Config) parts() map[string]string {
 	all := make(map[string]string, len(c.Sites)+len(c.Forwards)+len(c.Lists)+len(c.Listeners)+len(c.Pools)+8)
