@@ -306,6 +306,28 @@ func TestOddDialogues(t *testing.T) {
 	}
 }
 
+// A client that does not wait for the greeting has each reply for its own
+// command all the same, and those of the gateway behind the greeting.
+func TestCommandsBeforeTheGreeting(t *testing.T) {
+	newSilentStage(t, loop6, Config{}).play(`
+			C| "LPSV\r\nUSER x\r\nPASS x\r\nEPSV\r\nRETR x\r\n"
+			>S USER x
+			>S PASS x
+			>S EPSV
+			S< 120 wait
+			S< 220 ready
+			S< 331 password
+			S< 230 in
+			S< 229 ok (|||50003|)
+			<C 120 wait
+			<C 220 ready
+			<C 502 Command not implemented; use EPSV or EPRT.
+			<C 331 password
+			<C 230 in
+			<C 229 Entering Extended Passive Mode (|||40000|)
+			>S RETR x`)
+}
+
 // A client has one data connection to come at a time: what it was told before
 // leads nowhere, and uses up neither ports nor sockets.
 func TestDataIsSuperseded(t *testing.T) {

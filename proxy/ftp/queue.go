@@ -18,7 +18,13 @@ type queue struct {
 	all []pending
 }
 
-func newQueue() queue { return queue{room: make(chan struct{}, maxPending)} }
+// newQueue makes a queue of nothing but the client's arrival, which the server's
+// greeting answers (RFC 959 §5.4): who does not wait for it is answered behind it.
+func newQueue() queue {
+	room := make(chan struct{}, maxPending)
+	room <- struct{}{}
+	return queue{room: room, all: []pending{{}}}
+}
 
 // push adds a command. It waits where too many are not answered.
 func (q *queue) push(ctx context.Context, p pending, tell func(string) error) error {

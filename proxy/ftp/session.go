@@ -222,8 +222,8 @@ func (s *session) commands() error {
 }
 
 // replies reads the server's replies and gives each to the command that it
-// answers, oldest first. One that answers nothing (the greeting, 421 at a
-// time limit) is the client's as it is.
+// answers, oldest first. One that answers nothing (421 at a time limit) is the
+// client's as it is.
 func (s *session) replies() error {
 	for {
 		r, err := s.answer()

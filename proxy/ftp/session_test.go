@@ -124,6 +124,15 @@ func newStage(t *testing.T, from netip.Addr) *stage {
 // newStageOf is newStage with what cfg says of TLS.
 func newStageOf(t *testing.T, from netip.Addr, cfg Config) *stage {
 	t.Helper()
+	st := newSilentStage(t, from, cfg)
+	st.server.say("220 ready")
+	st.client.hear("220 ready")
+	return st
+}
+
+// newSilentStage is newStageOf before the server's greeting.
+func newSilentStage(t *testing.T, from netip.Addr, cfg Config) *stage {
+	t.Helper()
 	st := &stage{t: t, hub: NewHub(Ports{40000, 40009}), ended: make(chan error, 1), relayed: make(chan struct{}, 8)}
 	client, clientFar := pair(t, from)
 	serverFar, server := pair(t, loop4)
@@ -164,8 +173,6 @@ func newStageOf(t *testing.T, from netip.Addr, cfg Config) *stage {
 		<-st.ended
 	})
 	t.Cleanup(st.stop)
-	st.server.say("220 ready")
-	st.client.hear("220 ready")
 	return st
 }
 
