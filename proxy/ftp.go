@@ -43,13 +43,22 @@ func (st *state) addPassive(one *forward, place string, errs *faults) {
 		}
 		l.Port, l.PortEnd = one.hub.Ports().First, one.hub.Ports().Last
 		st.eachEndpoint(l, place, errs, func(svc *service) {
-			if svc.forward != nil || !svc.sites.Empty() || svc.data != nil && svc.data != one {
+			if svc.forward != nil || !svc.sites.Empty() || !svc.sni.Empty() || svc.data != nil && svc.data != one {
 				errs.add(place, fmt.Errorf("passive ports %q are taken by another service; write \"passive\" with other ports", l))
 				return
 			}
 			svc.data = one
 		})
 	}
+}
+
+// isForData is the error of who listens on a port that an FTP forward has for
+// data.
+func (svc *service) isForData(l Listen) error {
+	if svc.data == nil {
+		return nil
+	}
+	return fmt.Errorf("listen %q: passive ports of forward %q are there; write another port, or \"passive\" with other ports", l, svc.data.Name)
 }
 
 // arriveData leads a data connection to the session that told its port to this

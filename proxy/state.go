@@ -264,6 +264,7 @@ func (st *state) addForward(c Forward, s *Server, errs *faults) {
 				errs.add(place, fmt.Errorf("listen %q: a site has it already", l))
 				return
 			}
+			errs.add(place, svc.isForData(l))
 			svc.forward = one
 		})
 	}
@@ -276,6 +277,7 @@ func (st *state) addNames(one *forward, l Listen, place string, errs *faults) {
 		return
 	}
 	st.eachEndpoint(l, place, errs, func(svc *service) {
+		errs.add(place, svc.isForData(l))
 		for _, pattern := range one.SNI {
 			name, err := canonicalPattern(pattern)
 			if err == nil {
