@@ -96,6 +96,10 @@ func TestNewErrors(t *testing.T) {
 		{"pseudo-header", Config{Sites: []Site{{Name: "s.test", Listen: listen, To: to, PseudoHeader: "A\r\nB"}}}, `site "s.test": pseudo_header "A\r\nB" cannot carry an address; write a name such as "Pseudo-IPv4"`},
 		{"pseudo-length", Config{Sites: []Site{{Name: "s.test", Listen: listen, To: to, PseudoHeader: "content-length"}}}, `site "s.test": pseudo_header "content-length" cannot carry an address; write a name such as "Pseudo-IPv4"`},
 		{"listener", Config{Listeners: []Listener{{Listen: listen[0]}}}, `listener "127.0.0.1:7080": no site or forward listens there`},
+		{"listener-udp", Config{
+			Forwards:  []Forward{{Name: "f", Listen: mustListen(t, "udp/[::1]:7080"), To: to}},
+			Listeners: []Listener{{Listen: mustListen(t, "udp/[::1]:7080")[0], AcceptProxy: []acl.Prefix{mustPrefix(t, "10.9.0.0/24")}}},
+		}, `listener "udp/[::1]:7080": accept_proxy: the PROXY protocol is taken over TCP only; take it away`},
 		{"timeout", Config{Timeouts: Timeouts{Dial: -time.Second}}, `timeout "dial" is negative (-1s); write how long to wait, or leave it out for 5s`},
 	} {
 		if _, err := New(row.config); err == nil || err.Error() != row.want {

@@ -333,6 +333,9 @@ func (st *state) addListener(l Listener, errs *faults) {
 	place := fmt.Sprintf("listener %q", l.Listen)
 	addrs, err := l.Listen.addrs(st.tunnel)
 	errs.add(place, err)
+	if l.Listen.Network == "udp" && len(l.AcceptProxy) > 0 {
+		errs.add(place, errors.New("accept_proxy: the PROXY protocol is taken over TCP only; take it away"))
+	}
 	found := false
 	for e, svc := range st.services {
 		port := e.addr.Port()
