@@ -7,23 +7,43 @@ import (
 	"genkan/proxy"
 )
 
-// loops refuses a backend that is one of our own listeners.
+// loops refuses a backend that is one of our own listeners, or an address of a pool, which leads to ourselves, too.
 func (k *checker) loops(places []place, services []*service) {
 	ours := distinct(places)
 	for _, s := range services {
+		networks := s.networks()
 		for _, t := range s.To {
 			b, err := proxy.ParseBackend(t.S)
 			if err != nil || !b.Addr.IsValid() {
 				continue
 			}
+			for _, pool := range k.c.Pools {
+				if pool.Prefix.Contains(b.Addr) {
+					k.mistake(t.Pos, "to %q lies in pool %q (%s), whose addresses all lead to this machine; write another prefix there", t.S, pool.Name.S, pool.Prefix.Pos)
+				}
+			}
 			for _, p := range ours {
-				if p.Network == "tcp" && p.takes(b, k.c.Tunnel) {
+				if networks[p.Network] && p.takes(b, k.c.Tunnel) {
 					k.mistake(t.Pos, "to %q leads back to our own listen %q (%s), a loop; write the address of the server behind", t.S, p.Listen, p.pos)
 					break
 				}
 			}
 		}
 	}
+}
+
+// networks are those in which a service speaks to its backends: where it listens, and a route, which does not, TCP.
+func (s *service) networks() map[string]bool {
+	all := make(map[string]bool)
+	for _, t := range s.Listen {
+		if l, err := proxy.ParseListen(t.S); err == nil {
+			all[l.Network] = true
+		}
+	}
+	if len(all) == 0 {
+		all["tcp"] = true
+	}
+	return all
 }
 
 // distinct keeps the first place of each listener: 10,000 sites share a handful.
