@@ -421,11 +421,28 @@ func (k *checker) pools() []proxy.Pool {
 			k.mistake(in.Prefix.Pos, "prefix %q: this is IPv6, and servers see a pool's addresses over IPv4; write one as \"100.64.0.0/16\"", in.Prefix)
 			continue
 		}
+		if why := noPool(in.Prefix.Netip()); why != "" {
+			k.mistake(in.Prefix.Pos, "prefix %q: %s; write one as \"100.64.0.0/16\"", in.Prefix, why)
+			continue
+		}
 		out := proxy.Pool{Name: in.Name.S, Prefix: in.Prefix.Prefix, Quarantine: in.Quarantine, Per48: in.Per48}
 		out.Domain = k.sixRD().Prefix
 		all = append(all, out)
 	}
 	return all
+}
+
+// noPool tells why no client can have an address of a prefix; "" where it can.
+func noPool(p netip.Prefix) string {
+	switch first := p.Masked().Addr(); {
+	case !first.IsValid():
+		return ""
+	case p.Contains(netip.AddrFrom4([4]byte{127, 0, 0, 1})):
+		return "127.0.0.1 is in it, which servers take for this machine"
+	case first.As4()[0] == 0 || first.As4()[0] >= 224:
+		return "no host may have such an address"
+	}
+	return ""
 }
 
 func (k *checker) proxyConfig() proxy.Config {
