@@ -98,6 +98,9 @@ func (d *dialog) run(ctx context.Context) (head []byte, err error) {
 	}
 	for range maxCommands {
 		line, err := d.fromClient.ReadSlice('\n')
+		if errors.Is(err, bufio.ErrBufferFull) && (d.secure || d.speech.optional) {
+			return d.rest(string(line)) // RFC 4954 §4: of AUTH, up to 12288 octets
+		}
 		if err != nil {
 			return nil, fmt.Errorf("the client's command: %w", err)
 		}

@@ -24,6 +24,7 @@ func TestNegotiatePlain(t *testing.T) {
 		{"imap-bad-tag", "imap", "S * OK hi|> * OK hi|C (x STARTTLS|> * NO [PRIVACYREQUIRED] TLS is required; say STARTTLS first|", "", "the client's command: EOF"},
 		{"pop3-no-capa", "pop3", "S +OK hi|> +OK hi|C CAPA|< CAPA|S -ERR|> -ERR|C PASS x|> -ERR TLS is required; say STLS first|", "", "the client's command: EOF"},
 		{"too-long", "pop3", "S +OK hi|> +OK hi|C " + strings.Repeat("x", 5000) + "|", "", "the client's command: bufio: buffer full"},
+		{"smtp-long-AUTH", "smtp", "S 220 mx|> 220 mx|C AUTH XOAUTH2 " + strings.Repeat("x", 12000), "AUTH XOAUTH2 " + strings.Repeat("x", maxLine-13), ""},
 		{"server-gone", "smtp", "S 220 mx|> 220 mx|C EHLO c|< EHLO c|S |", "", "the server's answer: EOF"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
