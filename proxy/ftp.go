@@ -52,6 +52,16 @@ func (st *state) addPassive(one *forward, place string, errs *faults) {
 	}
 }
 
+// announcePassive has those announce the clients of the ports for data who do so
+// for the control connection: from there data comes, too, and it is known by its client.
+func (st *state) announcePassive(one *forward, addr netip.Addr, from []acl.Prefix) {
+	for port := int(one.hub.Ports().First); port <= int(one.hub.Ports().Last); port++ {
+		if svc := st.services[endpoint{"tcp", netip.AddrPortFrom(addr, uint16(port))}]; svc != nil && svc.data == one {
+			svc.acceptProxy = from
+		}
+	}
+}
+
 // isForData is the error of who listens on a port that an FTP forward has for
 // data.
 func (svc *service) isForData(l Listen) error {

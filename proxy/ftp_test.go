@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"net/netip"
 	"testing"
 
 	"genkan/acl"
@@ -42,5 +43,26 @@ func TestFTPFaults(t *testing.T) {
 				t.Errorf("%v, want %s", err, row.want)
 			}
 		})
+	}
+}
+
+// A load balancer in front of FTP announces the clients of the data, too.
+func TestFTPAcceptProxy(t *testing.T) {
+	listen := mustListen(t, "[::1]:21", "127.0.0.1:21")
+	s, err := New(Config{
+		Forwards: []Forward{{
+			Name: "x", Listen: listen, To: mustBackend(t, "10.0.0.1:21"), Access: acl.AllowAll(),
+			Protocol: "ftp", Passive: ftp.Ports{First: 50000, Last: 50001},
+		}},
+		Listeners: []Listener{{Listen: listen[0], AcceptProxy: []acl.Prefix{mustPrefix(t, "2001:db8:9::/64")}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	peer := netip.MustParseAddr("2001:db8:9::1")
+	for at, want := range map[string]bool{"[::1]:21": true, "[::1]:50000": true, "[::1]:50001": true, "127.0.0.1:21": false, "127.0.0.1:50000": false} {
+		if got := s.state.Load().services[endpoint{"tcp", netip.MustParseAddrPort(at)}].announcedBy(peer); got != want {
+			t.Errorf("%s: announced by %s: %v, want %v", at, peer, got, want)
+		}
 	}
 }

@@ -341,6 +341,9 @@ func (st *state) addListener(l Listener, errs *faults) {
 		port := e.addr.Port()
 		if e.network == l.Listen.Network && slices.Contains(addrs, e.addr.Addr()) && l.Listen.Port <= port && port <= l.Listen.PortEnd {
 			svc.acceptProxy, svc.tls, found = l.AcceptProxy, l.TLS, true
+			if svc.forward != nil && svc.forward.hub != nil {
+				st.announcePassive(svc.forward, e.addr.Addr(), l.AcceptProxy)
+			}
 		}
 	}
 	if err == nil && !found {
