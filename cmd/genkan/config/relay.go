@@ -2,6 +2,7 @@ package config
 
 import (
 	"slices"
+	"strings"
 
 	"genkan/proxy"
 )
@@ -14,7 +15,7 @@ func (k *checker) openRelay(f *Forward, out *proxy.Forward) {
 	if f.AllowOpenRelay || !own || carriesClient(out) || misspelt {
 		return // misspelt: what it was to say is not known, and has been reported
 	}
-	what := ""
+	what, becomes := "", "relay"
 	switch {
 	case f.Protocol == "smtp" || f.Protocol == "dns":
 		what = "protocol " + f.Protocol
@@ -33,7 +34,10 @@ func (k *checker) openRelay(f *Forward, out *proxy.Forward) {
 	if f.Name.Pos.File == commandLine {
 		fix = "--announce proxy-v2 where the server reads it, or --allow-open-relay"
 	}
-	k.mistake(f.Name.Pos, "forward %q (%s): the server would see all clients as this machine, which it trusts: an open relay; write %s", f.Name.S, what, fix)
+	if f.Protocol == "dns" || strings.HasSuffix(what, "DNS") {
+		becomes = "resolver"
+	}
+	k.mistake(f.Name.Pos, "forward %q (%s): the server would see all clients as this machine, which it trusts: an open %s; write %s", f.Name.S, what, becomes, fix)
 }
 
 // carriesClient reports whether the server learns in-band who the client is.
