@@ -217,7 +217,8 @@ type Forward struct {
 	// AccessLog gets a line a connection or UDP session, once it has ended.
 	// Zero: nowhere.
 	AccessLog accesslog.Spec
-	// MaxSessions bounds the UDP sessions of this forward. Zero: 16384.
+	// MaxSessions bounds the UDP sessions of each socket of this forward, so that a
+	// flood over one family leaves the other alone. Zero: 16384.
 	MaxSessions int
 }
 

@@ -153,7 +153,7 @@ func TestUDPAmplification(t *testing.T) {
 func TestUDPTableFull(t *testing.T) {
 	to := startUDPBackend(t, echoDatagram)
 	s := start(t, Config{Forwards: []Forward{{
-		Name: "small", Listen: mustListen(t, "udp/127.0.0.1:0"), To: mustBackend(t, to), Access: acl.AllowAll(), MaxSessions: 2,
+		Name: "small", Listen: mustListen(t, "udp/127.0.0.1:0", "udp/[::1]:0"), To: mustBackend(t, to), Access: acl.AllowAll(), MaxSessions: 2,
 	}}})
 	at := s.at(t, "127.0.0.1")
 	first, second, third, fourth := dialUDP(t, at), dialUDP(t, at), dialUDP(t, at), dialUDP(t, at)
@@ -168,6 +168,7 @@ func TestUDPTableFull(t *testing.T) {
 	silent(t, fourth)
 	askUDP(t, first, "1")
 	askUDP(t, third, "3")
+	askUDP(t, dialUDP(t, s.at(t, "::1")), "the other family has room of its own")
 }
 
 func TestUDPBackendRefuses(t *testing.T) {

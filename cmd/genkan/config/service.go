@@ -32,7 +32,7 @@ type Forward struct {
 	AnnounceAddress string        // "client" (default) or "pool"
 	Idle            time.Duration // no byte either way; 0: timeouts.idle
 	Lifetime        time.Duration // of one connection; 0: 24h
-	MaxSessions     int           // of UDP; 0: 16384
+	MaxSessions     int           // of UDP, for each socket; 0: 16384
 }
 
 // A service is what sites and forwards have in common.
@@ -190,7 +190,7 @@ func forwardFields() []field[Forward] {
 			func(d *decoder, f *Forward, v *value) { f.Idle = d.duration(v) }},
 		{"lifetime", `"24h"`, "closes a connection after so long",
 			func(d *decoder, f *Forward, v *value) { f.Lifetime = d.duration(v) }},
-		{"max_sessions", `16384`, "UDP sessions at once",
+		{"max_sessions", `16384`, "UDP sessions at once on each port, of each family",
 			func(d *decoder, f *Forward, v *value) { f.MaxSessions = d.number(v, 1, 1<<22) }},
 	}...)
 }
