@@ -203,7 +203,7 @@ func (s *session) connectClient(server *net.TCPConn, to netip.AddrPort) {
 	conn, err := dialer.DialContext(s.ctx, "tcp", to.String())
 	if err != nil {
 		if !errors.Is(err, context.Canceled) {
-			s.Log.Warn("ftp: no data connection to the client", "client", to, "cause", err)
+			s.Log.Warn("ftp: no data connection to the client", "client", s.ClientAddr, "cause", err)
 		}
 		reset(server)
 		s.free()

@@ -201,3 +201,30 @@ func TestActiveDataOfAStranger(t *testing.T) {
 		t.Errorf("log: %s", &st.log)
 	}
 }
+
+// A client that does not listen where it said so is logged as in every other line.
+func TestActiveDataToNobody(t *testing.T) {
+	st := newStage(t, loop6)
+	nobody, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(loop6, 0)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	nobody.Close()
+	st.client.say(fmt.Sprintf("EPRT |2|::1|%d|", nobody.Addr().(*net.TCPAddr).Port))
+	_, to, err := parseEPRT(strings.TrimPrefix(st.server.line(), "EPRT "))
+	if err != nil {
+		t.Fatal(err)
+	}
+	st.server.say("200 command successful")
+	st.client.hear("200 command successful")
+	if server, err := net.Dial("tcp4", to.String()); err == nil { // else the reset was there first
+		server.SetDeadline(time.Now().Add(patience))
+		if got, err := io.ReadAll(server); err == nil {
+			t.Errorf("the server got %q and no reset", got)
+		}
+		server.Close()
+	}
+	if st.stop(); !strings.Contains(st.log.String(), `msg="ftp: no data connection to the client" client=::1 cause=`) {
+		t.Errorf("log: %s", &st.log)
+	}
+}
