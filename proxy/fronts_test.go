@@ -122,6 +122,25 @@ func (c frontClient) do(t *testing.T, ctx context.Context, method, path string, 
 	return resp
 }
 
+// Edits have the last word about Alt-Svc, as of ports that are others outside.
+func TestAltSvcIsEdited(t *testing.T) {
+	for _, row := range []struct {
+		edits message.Edits
+		want  string
+	}{
+		{message.Edits{Set: []message.Field{{Name: "Alt-Svc", Value: `h3=":443"`}}}, `[h3=":443"]`},
+		{message.Edits{Remove: []string{"alt-svc"}}, "[]"},
+	} {
+		_, clients, _ := startFronts(t, startWeb(t, "a"), func(c *Config) { c.Sites[0].Response = row.edits })
+		for _, c := range clients {
+			resp := c.ask(t, "GET", "/", nil, nil, nil)
+			if got := fmt.Sprint(resp.Header.Values("Alt-Svc")); got != row.want {
+				t.Errorf("%+v by %s: %s, want %s", row.edits, c.version, got, row.want)
+			}
+		}
+	}
+}
+
 // Each event is there before the next is written.
 func TestServerSentEvents(t *testing.T) {
 	next := make(chan bool)

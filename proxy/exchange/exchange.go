@@ -43,7 +43,7 @@ type Decision struct {
 	// backend gives no answer. Nil: the status in words.
 	Pages func(r *message.Request, status int) Page
 	// Answer holds fields to add to the answer, whoever gives it; Edits are
-	// made before.
+	// made behind, so that the operator has the last word.
 	Answer message.Header
 	Edits  []message.Edits
 	// Note is the Policy's own, for Done.
@@ -115,10 +115,10 @@ func (h *Handler) Handle(r *message.Request) *message.Response {
 	}
 	n.decision = h.Policy.Decide(r)
 	resp := h.forward(r, n)
+	resp.Header = append(resp.Header, n.decision.Answer...)
 	for _, e := range n.decision.Edits {
 		e.Apply(&resp.Header)
 	}
-	resp.Header = append(resp.Header, n.decision.Answer...)
 	return resp
 }
 
