@@ -113,8 +113,8 @@ type Site struct {
 	NoRedirect bool
 	// BackendTLS is how backends with "https://" or "h2://" prove who they are.
 	BackendTLS BackendTLS
-	// NoHTTP3 keeps UDP closed on the site's TLS ports, unless another site
-	// of the port opens it.
+	// NoHTTP3 keeps the site from HTTP/3. UDP is open on its TLS ports only
+	// where another site of the port wants it.
 	NoHTTP3 bool
 	// Access judges each request. Nil denies all: no rules at all are
 	// written as acl.AllowAll().

@@ -122,6 +122,37 @@ func (c frontClient) do(t *testing.T, ctx context.Context, method, path string, 
 	return resp
 }
 
+// A site without HTTP/3 is told of and served by TCP alone, though its
+// neighbour on the port has it.
+func TestHTTP3BySite(t *testing.T) {
+	_, clients, addr := startFronts(t, startWeb(t, "a"), func(c *Config) {
+		two := c.Sites[0]
+		two.Name, two.NoHTTP3, two.To = "b.test", true, mustBackend(t, startWeb(t, "b"))
+		two.Cert, two.Key = writeCert(t, time.Hour, "b.test")
+		c.Sites = append(c.Sites, two)
+	})
+	for _, row := range []struct {
+		host string
+		tell bool
+	}{{"a.test", true}, {"b.test", false}} {
+		for _, c := range clients[:2] {
+			resp, body := c.askFor(t, "GET", row.host, "/", nil)
+			if told := resp.Header.Get("Alt-Svc"); (told != "") != row.tell || !strings.HasPrefix(body, "backend "+row.host[:1]) {
+				t.Errorf("%s by %s: Alt-Svc %q, %q", row.host, c.version, told, body)
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		conn, err := quic.DialAddr(ctx, addr, &tls.Config{ServerName: row.host, NextProtos: []string{"h3"}, InsecureSkipVerify: true}, nil)
+		if (err == nil) != row.tell {
+			t.Errorf("%s by QUIC: %v", row.host, err)
+		}
+		if err == nil {
+			conn.CloseWithError(0, "")
+		}
+	}
+}
+
 // Edits have the last word about Alt-Svc, as of ports that are others outside.
 func TestAltSvcIsEdited(t *testing.T) {
 	for _, row := range []struct {

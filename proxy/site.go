@@ -87,7 +87,7 @@ func (v *visit) Decide(r *message.Request) exchange.Decision {
 	if c.part != nil {
 		d.Edits = c.part.response
 	}
-	if svc := st.services[v.at]; c.site != nil && svc.altSvc != "" {
+	if svc := st.services[v.at]; c.site != nil && !c.site.NoHTTP3 && svc.altSvc != "" {
 		d.Answer.Add("Alt-Svc", svc.altSvc) // RFC 7838 §3
 	}
 	return d

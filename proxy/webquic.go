@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"net/netip"
 	"sync"
 	"time"
@@ -83,9 +84,17 @@ func (f doorFinder) now() finder {
 	return finder{svc, f.server.certs}
 }
 
-// Certificate is the endpoint's.
+// Certificate is the endpoint's. A site that is not served over HTTP/3 has none
+// here, though its neighbours are: clients that have heard of it before come by
+// TCP then.
 func (f doorFinder) Certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	return f.now().Certificate(hello)
+	now := f.now()
+	if name, err := serverName(hello.ServerName); err == nil {
+		if one, ok := now.svc.sites.Find(name); ok && one.NoHTTP3 {
+			return nil, fmt.Errorf("%q is not served over HTTP/3", name)
+		}
+	}
+	return now.Certificate(hello)
 }
 
 // Profile is Intermediate: there is no old QUIC.

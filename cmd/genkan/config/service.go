@@ -16,7 +16,7 @@ type Site struct {
 	ClientCA     Text   // a PEM file, relative to the configuration file
 	ClientCert   string // "required" (default) or "optional"
 	Handling
-	NoHTTP3 bool // http3 = false: UDP stays closed on the ports that speak TLS
+	NoHTTP3 bool // http3 = false: not over HTTP/3
 }
 
 // A Forward is [forward.NAME]: one TCP or UDP service, found by its port and perhaps by SNI.
@@ -139,7 +139,7 @@ func siteFields() []field[Site] {
 			}},
 		{"redirect_http", `false`, "whether port 80 sends clients to https:// where port 443 of the same address has the site; true (default) or false",
 			func(d *decoder, s *Site, v *value) { s.NoRedirect = !d.boolean(v) }},
-		{"http3", `false`, "whether the ports that speak TLS speak HTTP/3, too, over UDP; true (default) or false",
+		{"http3", `false`, "whether the site is served over HTTP/3, too, by UDP on its ports that speak TLS; true (default) or false",
 			func(d *decoder, s *Site, v *value) { s.NoHTTP3 = !d.boolean(v) }},
 		{"trust", `["10.9.0.0/24"]`, "proxies in front of us whose header about the client is believed: prefixes or names of lists",
 			func(d *decoder, s *Site, v *value) { s.Trust = d.texts(v) }},
