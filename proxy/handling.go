@@ -67,14 +67,15 @@ type part struct {
 	response []message.Edits
 }
 
-// addPart makes a part of one ready. to are its backends, inherited where
-// they are the site's.
-func (st *state) addPart(one *site, p *part, to []Backend, key, name string, s *Server) error {
+// addPart makes a part of one ready, and gives what is wrong with it. to are
+// its backends, inherited where they are the site's.
+func (st *state) addPart(one *site, p *part, to []Backend, key, name string, s *Server) []error {
 	p.request, p.response = one.Request.Then(message.Edits{}), one.Response.Then(message.Edits{})
 	if p.route != "" {
 		p.request, p.response = one.Request.Then(p.Request), one.Response.Then(p.Response)
 	}
-	faults := []error{p.Request.Check(one.isClaim), p.Response.Check(nil), p.checkAnswer(len(to) > 0), p.Auth.check()}
+	faults := append(p.Request.Check(one.isClaim), p.Response.Check(nil)...)
+	faults = append(faults, p.checkAnswer(len(to) > 0), p.Auth.check())
 	switch {
 	case p.Answer != nil:
 	case len(to) == 0 && p.route != "":
@@ -92,7 +93,7 @@ func (st *state) addPart(one *site, p *part, to []Backend, key, name string, s *
 		config.comesFrom(one.Source, one.Pool)
 		p.group = st.takeGroup(config, s)
 	}
-	return errors.Join(faults...)
+	return faults
 }
 
 // checkAs is the health check of the site's backends, which asks for a name
@@ -152,7 +153,7 @@ func (st *state) addRoutes(one *site, place string, s *Server, errs *faults) {
 		if p.ErrorPages == nil {
 			p.ErrorPages = one.ErrorPages
 		}
-		errs.add(where, st.addPart(one, p, r.To, "route", one.Name+r.Path, s))
+		errs.addAll(where, st.addPart(one, p, r.To, "route", one.Name+r.Path, s))
 		errs.add(place, one.routes.Add(r.Path, p))
 		one.parts = append(one.parts, p)
 	}

@@ -151,6 +151,13 @@ func (f *faults) add(place string, err error) {
 	}
 }
 
+// addAll adds each, so that each has its place.
+func (f *faults) addAll(place string, errs []error) {
+	for _, err := range errs {
+		f.add(place, err)
+	}
+}
+
 func (f faults) join() error { return errors.Join(f...) }
 
 func (st *state) addSite(c Site, s *Server, errs *faults) {
@@ -185,7 +192,7 @@ func (st *state) addSite(c Site, s *Server, errs *faults) {
 	one.trust, err = c.Trust.ready()
 	errs.add(place, err)
 	one.root = &part{gateway: one.gateway, Handling: &one.Handling}
-	errs.add(place, st.addPart(one, one.root, c.To, "site", c.Name, s))
+	errs.addAll(place, st.addPart(one, one.root, c.To, "site", c.Name, s))
 	st.addRoutes(one, place, s, errs)
 	st.sites[c.Name] = one
 	for _, l := range c.Listen {

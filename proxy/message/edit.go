@@ -36,26 +36,27 @@ func (e Edits) Then(later Edits) []Edits {
 	return all
 }
 
-// Check refuses what would break a message, or say what only we may say.
+// Check gives all that would break a message, or say what only we may say.
 // identity names fields that tell a backend who the client is; nil: the
 // message is an answer.
-func (e Edits) Check(identity func(name string) bool) error {
+func (e Edits) Check(identity func(name string) bool) (faults []error) {
+	bad := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 	names := append([]string(nil), e.Remove...)
 	for _, f := range append(append([]Field(nil), e.Set...), e.Add...) {
 		if !IsValue(f.Value) {
-			return fmt.Errorf("header %q: the value %q has a control byte, or a space at its ends; take it out", f.Name, f.Value)
+			bad("header %q: the value %q has a control byte, or a space at its ends; take it out", f.Name, f.Value)
 		}
 		names = append(names, f.Name)
 	}
 	for _, name := range names {
 		switch {
 		case !IsToken(name):
-			return fmt.Errorf("header %q is not a name; write letters, digits and \"-\"", name)
+			bad("header %q is not a name; write letters, digits and \"-\"", name)
 		case IsHop(name) || EqualFold(name, "Host"):
-			return fmt.Errorf("header %q is of the connection, which is made anew on each side; leave it out", name)
+			bad("header %q is of the connection, which is made anew on each side; leave it out", name)
 		case identity != nil && (identity(name) || web.Claims(name)):
-			return fmt.Errorf("header %q tells who the client is, which announce does; leave it out", name)
+			bad("header %q tells who the client is, which announce does; leave it out", name)
 		}
 	}
-	return nil
+	return faults
 }

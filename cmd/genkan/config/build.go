@@ -117,7 +117,7 @@ func (k *checker) placeOf(msg string) acl.Pos {
 			return pos
 		}
 		if says("site", s.Name) {
-			return s.service.placeOf(msg)
+			return s.placeOf(msg)
 		}
 	}
 	for _, f := range k.c.Forwards {

@@ -98,8 +98,12 @@ func (r *report) compare(a, b acl.Pos) int {
 func (r *report) sorted(ms Mistakes) Mistakes {
 	slices.SortStableFunc(ms, func(a, b Mistake) int { return r.compare(a.Pos, b.Pos) })
 	var once Mistakes
+	here := 0 // where those begin that stand at the place of m
 	for i, m := range ms {
-		if i == 0 || m != ms[i-1] {
+		if i > 0 && m.Pos != ms[i-1].Pos {
+			here = len(once)
+		}
+		if !slices.Contains(once[here:], m) {
 			once = append(once, m)
 		}
 	}

@@ -91,6 +91,16 @@ func (s *Site) routeOf(msg string) (pos acl.Pos, found bool) {
 	return pos, found
 }
 
+// placeOf is service's, and finds the name in hosts that a fault of the site is about.
+func (s *Site) placeOf(msg string) acl.Pos {
+	for _, h := range s.Hosts {
+		if strings.HasPrefix(msg, fmt.Sprintf("site %q: host %q", s.Name.S, h.S)) {
+			return h.Pos
+		}
+	}
+	return s.service.placeOf(msg)
+}
+
 // Edits are request_headers = { … } or response_headers = { … }.
 type Edits struct {
 	Set, Add []Edit
