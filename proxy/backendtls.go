@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"genkan/proxy/http1"
+	"genkan/proxy/message"
 )
 
 // The ways in which a site's backend is spoken to, as written before its
@@ -64,7 +65,11 @@ type backendTrust struct{ pem, name string }
 
 // load reads the file of t.
 func (t BackendTLS) load() (backendTrust, error) {
-	out := backendTrust{name: t.Name}
+	name, err := aLabels(t.Name)
+	if host, wrong := message.ParseAuthority(name); name != "" && (wrong != nil || host.Port != 0) || err != nil {
+		return backendTrust{}, fmt.Errorf("backend_tls name %q is no name; write what the certificate is for, as \"app.internal\"", t.Name)
+	}
+	out := backendTrust{name: name}
 	if t.CA == "" {
 		return out, nil
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"genkan/acl"
 	"genkan/proxy/exchange"
@@ -104,10 +105,14 @@ func (one *site) checkAs() Check {
 		return check
 	}
 	for _, pattern := range one.Hosts {
-		if name, err := canonicalPattern(pattern); err == nil && name != "default" && name[0] != '*' {
-			check.Host = name
-			return check
+		name, err := canonicalPattern(pattern)
+		if err != nil || name == "default" || name[0] == '*' {
+			continue
 		}
+		if check.Host = name; strings.Contains(name, ":") { // RFC 9110 §7.2: an IPv6 address is in brackets
+			check.Host = "[" + name + "]"
+		}
+		return check
 	}
 	return check
 }

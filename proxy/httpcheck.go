@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+
+	"genkan/proxy/message"
 )
 
 // httpStatuses reads "204" or "200-399".
@@ -102,6 +104,16 @@ func (c *Check) fillHTTP() error {
 	case c.Status == "":
 		c.Status = "200-399"
 	}
-	_, _, err := httpStatuses(c.Status)
-	return err
+	if _, _, err := httpStatuses(c.Status); err != nil {
+		return err
+	}
+	name, err := aLabels(c.Host)
+	if err == nil && name != "" {
+		_, err = message.ParseAuthority(name)
+	}
+	if err != nil {
+		return fmt.Errorf("check: %w; write what Host is to say, as \"www.example.jp\"", err)
+	}
+	c.Host = name
+	return nil
 }

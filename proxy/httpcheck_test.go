@@ -62,6 +62,26 @@ func TestCheckHTTP(t *testing.T) {
 	}
 }
 
+// A check asks for a name that a backend takes.
+func TestCheckHost(t *testing.T) {
+	for _, row := range []struct {
+		hosts []string
+		host  string // of the check
+		want  string
+	}{
+		{[]string{"default", "*.a.test", "[2001:db8::1]", "a.test"}, "", "[2001:db8::1]"},
+		{[]string{"bücher.test"}, "", "xn--bcher-kva.test"},
+		{[]string{"a.test"}, "bücher.test:8080", "xn--bcher-kva.test:8080"},
+		{[]string{"a.test"}, "[2001:db8::2]", "[2001:db8::2]"},
+	} {
+		one := &site{Site: Site{Hosts: row.hosts, Check: Check{Path: "/", Host: row.host}}}
+		check := one.checkAs()
+		if err := check.fill(); err != nil || check.Host != row.want {
+			t.Errorf("%q %q: asks for %q, %v, want %q", row.hosts, row.host, check.Host, err, row.want)
+		}
+	}
+}
+
 func TestCheckErrors(t *testing.T) {
 	for _, row := range []struct {
 		check Check
@@ -72,6 +92,7 @@ func TestCheckErrors(t *testing.T) {
 		{Check{Path: "/a b"}, `check: path "/a b" is none; write one that begins with "/", as "/healthz"`},
 		{Check{Path: "/", Send: "x"}, "check: send and path are two ways of asking; keep one"},
 		{Check{Path: "/", Status: "ok"}, `check: status "ok" is none; write one as "204", or a range as "200-399"`},
+		{Check{Path: "/", Host: "a b"}, `check: host "a b": " " is not a byte of a host name; write what Host is to say, as "www.example.jp"`},
 		{Check{Path: "/", Status: "300-200"}, `check: status "300-200" is none; write one as "204", or a range as "200-399"`},
 	} {
 		if err := row.check.fill(); err == nil || err.Error() != row.want {
