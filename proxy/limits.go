@@ -19,6 +19,7 @@ import (
 // change them.
 type Limits struct {
 	HeaderBytes   int   // of a request's line and fields; 64 KiB
+	LineBytes     int   // of a request's line, and of each field; 8 KiB
 	HeaderFields  int   // of a request; 200
 	Streams       int   // requests at once on a connection of HTTP/2 or HTTP/3; 100
 	ControlFrames int   // of HTTP/2 in a second that bring nothing; 1000
@@ -35,7 +36,7 @@ func (l *Limits) fill(maxConns int) error {
 		value int64
 		name  string
 	}{
-		{int64(l.HeaderBytes), "header_bytes"}, {int64(l.HeaderFields), "header_fields"}, {int64(l.Streams), "streams"},
+		{int64(l.HeaderBytes), "header_bytes"}, {int64(l.LineBytes), "line_bytes"}, {int64(l.HeaderFields), "header_fields"}, {int64(l.Streams), "streams"},
 		{int64(l.ControlFrames), "control_frames"}, {int64(l.Aborts), "aborts"}, {int64(l.BodyRate), "body_rate"},
 		{int64(l.ClientConns), "client_conns"}, {int64(l.Handshakes), "handshakes"}, {l.Memory, "memory"},
 	} {

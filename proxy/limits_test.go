@@ -198,6 +198,22 @@ func TestHeaderLimits(t *testing.T) {
 	}
 }
 
+// A target and fields of more than 8 KiB, as of single sign-on, arrive where
+// the operator says so.
+func TestLineBytes(t *testing.T) {
+	for limit, want := range map[int]string{0: "414 431", 20 << 10: "200 200"} {
+		_, clients, _ := startFronts(t, startWeb(t, "b"), func(c *Config) { c.Limits.LineBytes = limit })
+		long := strings.Repeat("x", 10<<10)
+		for _, c := range clients {
+			target := c.ask(t, "GET", "/"+long, nil, nil, nil).StatusCode
+			field := c.ask(t, "GET", "/", nil, http.Header{"X-Token": {long}}, nil).StatusCode
+			if got := fmt.Sprint(target, field); got != want {
+				t.Errorf("%s with %d: %s, want %s", c.version, limit, got, want)
+			}
+		}
+	}
+}
+
 // A connection over HTTP/3 goes on over a reload, and its next request is
 // judged by the new rules.
 func TestHTTP3SurvivesReload(t *testing.T) {

@@ -59,14 +59,14 @@ func newWebEngine(s *Server, st *state) *webEngine {
 	w.front = http1.NewServer(http1.Config{
 		FirstByte: 2 * t.Header, HeadTimeout: t.Header, IdleTimeout: t.KeepIdle, Lifetime: t.Lifetime,
 		BodyIdle: t.Body, BodyGrace: t.BodyGrace, WriteTimeout: t.Write,
-		MaxHead: l.HeaderBytes, MaxFields: l.HeaderFields, BodyRate: int64(l.BodyRate),
+		MaxHead: l.HeaderBytes, MaxLine: l.LineBytes, MaxFields: l.HeaderFields, BodyRate: int64(l.BodyRate),
 		Sweeper: w.sweeper, Relay: w.relay, Preface: w.preface, Refused: w.refused,
 		Pressure: w.pressure, Bite: s.bites.bite,
 	})
 	w.front2 = http2.NewServer(http2.Config{
 		FirstByte: 2 * t.Header, HeadTimeout: t.Header, IdleTimeout: t.KeepIdle, Lifetime: t.Lifetime,
 		BodyIdle: t.Body, BodyGrace: t.BodyGrace, WriteTimeout: t.Write,
-		MaxHead: uint32(l.HeaderBytes), MaxFields: l.HeaderFields, BodyRate: int64(l.BodyRate),
+		MaxHead: uint32(l.HeaderBytes), MaxLine: l.LineBytes, MaxFields: l.HeaderFields, BodyRate: int64(l.BodyRate),
 		MaxStreams: uint32(l.Streams), MaxControl: l.ControlFrames, MaxAborts: l.Aborts,
 		Sweeper: w.sweeper, Relay: w.relay, Refused: w.refused,
 		Pressure: w.pressure, Bite: s.bites.bite,

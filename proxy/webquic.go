@@ -32,7 +32,7 @@ func (w *webEngine) serveQUIC(d *door) {
 		Enter: func(client netip.AddrPort, cut func()) (func(), bool) { return w.enterQUIC(d, client, cut) },
 		Idle:  t.KeepIdle, FirstRequest: 2 * t.Header, Handshake: t.Handshake, Lifetime: t.Lifetime,
 		BodyIdle: t.Body, BodyGrace: t.BodyGrace, WriteTimeout: t.Write,
-		MaxHead: l.HeaderBytes, MaxFields: l.HeaderFields, BodyRate: int64(l.BodyRate),
+		MaxHead: l.HeaderBytes, MaxLine: l.LineBytes, MaxFields: l.HeaderFields, BodyRate: int64(l.BodyRate),
 		MaxStreams: int64(l.Streams), MaxUnproven: l.Handshakes, MaxAborts: l.Aborts,
 		Relay: w.relay, Bite: w.server.bites.bite, Pressure: w.pressure,
 	})

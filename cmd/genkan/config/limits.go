@@ -2,13 +2,14 @@ package config
 
 // Limits is [limits]: what HTTP clients may do, and what all may use. Zero is the default of each.
 type Limits struct {
-	HeaderBytes, HeaderFields, Streams, ControlFrames, Aborts, BodyRate, ClientConns, Handshakes int
-	Memory                                                                                       int64
+	HeaderBytes, LineBytes, HeaderFields, Streams, ControlFrames, Aborts, BodyRate, ClientConns, Handshakes int
+	Memory                                                                                                  int64
 }
 
 func limitFields() []field[Limits] {
 	return []field[Limits]{
 		{"header_bytes", `65536`, "bytes of a request's line and fields", func(d *decoder, l *Limits, v *value) { l.HeaderBytes = d.number(v, 1024, 1<<20) }},
+		{"line_bytes", `8192`, "bytes of a request's line, above them 414, and of each field, above them 431", func(d *decoder, l *Limits, v *value) { l.LineBytes = d.number(v, 256, 1<<20) }},
 		{"header_fields", `200`, "fields of a request", func(d *decoder, l *Limits, v *value) { l.HeaderFields = d.number(v, 10, 10_000) }},
 		{"streams", `100`, "requests at once on one connection of HTTP/2 or HTTP/3", func(d *decoder, l *Limits, v *value) { l.Streams = d.number(v, 1, 10_000) }},
 		{"control_frames", `1000`, "frames a second of an HTTP/2 connection that bring nothing", func(d *decoder, l *Limits, v *value) { l.ControlFrames = d.number(v, 10, 1<<20) }},
