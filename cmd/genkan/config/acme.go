@@ -146,10 +146,7 @@ func tlsProfile(word string) certs.Profile {
 // siteCert finds where a site's certificate comes from.
 func (k *checker) siteCert(s *Site, out *proxy.Site) {
 	speaksTLS := slices.ContainsFunc(out.Listen, func(l proxy.Listen) bool {
-		return l.Port <= 443 && 443 <= max(l.Port, l.PortEnd) || slices.ContainsFunc(k.c.Listeners, func(in Listener) bool {
-			other, err := proxy.ParseListen(in.Listen.S)
-			return err == nil && in.TLS && other == l
-		})
+		return l.Port <= 443 && 443 <= max(l.Port, l.PortEnd) || k.toldTLS(l)
 	})
 	files := s.Cert.Given() || s.Key.Given()
 	switch {
@@ -170,6 +167,45 @@ func (k *checker) siteCert(s *Site, out *proxy.Site) {
 	if out.CertSource != proxy.CertNone && !named && !k.asks() {
 		k.warn(s.Name.Pos, "site %q has hosts = \"default\" only, so TLS clients that ask for a name get no certificate; write the names, cert and key, [acme] on_demand, or tls = \"off\"", s.Name.S)
 	}
+}
+
+// toldTLS reports whether a listener speaks TLS whatever its port is.
+func (k *checker) toldTLS(l proxy.Listen) bool {
+	return slices.ContainsFunc(k.c.Listeners, func(in Listener) bool {
+		other, err := proxy.ParseListen(in.Listen.S)
+		return err == nil && in.TLS && other == l
+	})
+}
+
+// plain warns of sites without a certificate on a port that speaks TLS for another one: no handshake ends for their names.
+func (k *checker) plain(places []place) {
+	secure := make(map[spot]*place)
+	each := func(hasCert bool, do func(at spot, p *place) (further bool)) {
+		for i := range places {
+			p := &places[i]
+			if p.site == nil || (p.site.Cert != "" || p.site.CertSource != proxy.CertNone) != hasCert {
+				continue
+			}
+			for _, at := range p.spots() {
+				if (at.port == 443 || k.toldTLS(p.Listen)) && !do(at, p) {
+					break
+				}
+			}
+		}
+	}
+	each(true, func(at spot, p *place) bool {
+		if secure[at] == nil {
+			secure[at] = p
+		}
+		return true
+	})
+	each(false, func(at spot, p *place) bool {
+		other := secure[at]
+		if other != nil {
+			k.warn(p.pos, "listen %q speaks TLS for %s (%s), and %s has no certificate, so nobody gets to it there; write tls = \"auto\" or cert and key, or leave it out", p.Listen, other.service, other.pos, p.service)
+		}
+		return other == nil
+	})
 }
 
 // forwardCert finds where a forward's certificate comes from.

@@ -214,6 +214,7 @@ func (k *checker) build() *Plan {
 	}
 	slices.SortStableFunc(places, func(a, b place) int { return k.compare(a.pos, b.pos) })
 	k.shared(places)
+	k.plain(places)
 	k.loops(places, services)
 	if plan.Admin = k.admin(places); plan.Admin.IsValid() {
 		plan.Proxy.Refuse = append(plan.Proxy.Refuse, plan.Admin)
@@ -225,20 +226,6 @@ func (k *checker) build() *Plan {
 		k.mistake(acl.Pos{File: k.c.File}, "there is nothing to do in this file; write a [site.\"NAME\"], a [forward.NAME] or a [tunnel]")
 	}
 	return plan
-}
-
-// places finds where each listener of a service is written.
-func (k *checker) places(s *service, listens []proxy.Listen, like place) []place {
-	var all []place
-	for _, t := range s.Listen {
-		l, err := proxy.ParseListen(t.S)
-		if err != nil || !slices.Contains(listens, l) {
-			continue
-		}
-		like.Listen, like.pos = l, t.Pos
-		all = append(all, like)
-	}
-	return all
 }
 
 func (k *checker) site(s *Site, env acl.Env) proxy.Site {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"net/netip"
+	"slices"
 
 	"genkan/acl"
 	"genkan/proxy"
@@ -42,6 +43,20 @@ func (s *service) networks() map[string]bool {
 	}
 	if len(all) == 0 {
 		all["tcp"] = true
+	}
+	return all
+}
+
+// places finds where each listener of a service is written.
+func (k *checker) places(s *service, listens []proxy.Listen, like place) []place {
+	var all []place
+	for _, t := range s.Listen {
+		l, err := proxy.ParseListen(t.S)
+		if err != nil || !slices.Contains(listens, l) {
+			continue
+		}
+		like.Listen, like.pos = l, t.Pos
+		all = append(all, like)
 	}
 	return all
 }
