@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"genkan/proxy/http1"
@@ -59,6 +60,8 @@ func cutScheme(text string) (scheme, rest string, err error) {
 // speaksTLS tells whether a scheme means TLS.
 func speaksTLS(scheme string) bool { return scheme == schemeHTTPS || scheme == schemeH2 }
 
+func (b Backend) speaksTLS() bool { return speaksTLS(b.Scheme) }
+
 // A backendTrust is a BackendTLS with its file read, so that two can be
 // compared.
 type backendTrust struct{ pem, name string }
@@ -88,16 +91,26 @@ func (t BackendTLS) load() (backendTrust, error) {
 	return out, nil
 }
 
-// checkSchemes gives the one scheme of a site's backends.
-func checkSchemes(to []Backend, t BackendTLS) (scheme string, err error) {
+// backendTLS reads what the backends of a site, and of its routes, have to
+// prove where they are spoken to by TLS.
+func (one *site) backendTLS() (backendTrust, error) {
+	encrypted := slices.ContainsFunc(one.To, Backend.speaksTLS)
+	for _, r := range one.Routes {
+		encrypted = encrypted || slices.ContainsFunc(r.To, Backend.speaksTLS)
+	}
+	if one.BackendTLS != (BackendTLS{}) && !encrypted {
+		return backendTrust{}, errors.New("backend_tls without TLS to the backend; write https:// before each address in \"to\"")
+	}
+	return one.BackendTLS.load()
+}
+
+// checkSchemes gives the one scheme of the backends of a site or route.
+func checkSchemes(to []Backend) (scheme string, err error) {
 	for i, b := range to {
 		if i > 0 && b.Scheme != scheme {
 			return "", fmt.Errorf("to %q and %q: the backends of a site are all spoken to in one way; write the same before each", to[0], b)
 		}
 		scheme = b.Scheme
-	}
-	if t != (BackendTLS{}) && !speaksTLS(scheme) {
-		return "", errors.New("backend_tls without TLS to the backend; write https:// before each address in \"to\"")
 	}
 	return scheme, nil
 }

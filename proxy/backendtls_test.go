@@ -137,6 +137,42 @@ func TestBackendTLSOnLoop(t *testing.T) {
 	}
 }
 
+// backend_tls is for those routes that go to backends with TLS, whatever the
+// others and the site do.
+func TestBackendTLSByRoute(t *testing.T) {
+	secure := startSecure(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "secure") }), "app.internal", "http/1.1")
+	encrypted, plain := mustBackend(t, "https://"+secure.addr), mustBackend(t, startWeb(t, "plain"))
+	for _, row := range []struct {
+		site, route []Backend
+		want        string // the beginnings of what / and /r say
+	}{
+		{encrypted, plain, "secure backend"},
+		{plain, encrypted, "backend secure"},
+	} {
+		s := start(t, Config{Sites: []Site{{
+			Name: "a.test", Listen: mustListen(t, "[::1]:0"), To: row.site, BackendTLS: BackendTLS{CA: secure.cert, Name: "app.internal"},
+			Access: acl.AllowAll(), Routes: []Route{{Path: "/r", To: row.route}},
+		}}})
+		got := ""
+		for _, path := range []string{"/", "/r"} {
+			r := mustGet(t, "http://"+s.at(t, "::1")+path)
+			r.Host = "a.test"
+			resp, err := http.DefaultTransport.RoundTrip(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, _ := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			word, _, _ := strings.Cut(string(text), " ")
+			got += word + " "
+		}
+		if strings.TrimSpace(got) != row.want {
+			t.Errorf("%q, want %q", got, row.want)
+		}
+	}
+	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+}
+
 func TestBackendSchemeMistakes(t *testing.T) {
 	empty := t.TempDir() + "/empty.pem"
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {

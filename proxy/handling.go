@@ -87,10 +87,11 @@ func (st *state) addPart(one *site, p *part, to []Backend, key, name string, s *
 	default:
 		config, err := st.groupOf(key, name, to, one.Balance, one.checkAs(), one.MaxConns)
 		faults = append(faults, err)
-		config.scheme, err = checkSchemes(to, one.BackendTLS)
+		config.scheme, err = checkSchemes(to)
 		faults = append(faults, err)
-		config.trust, err = one.BackendTLS.load()
-		faults = append(faults, err)
+		if speaksTLS(config.scheme) {
+			config.trust = one.backendTrust
+		}
 		config.comesFrom(one.Source, one.Pool)
 		p.group = st.takeGroup(config, s)
 	}

@@ -74,6 +74,8 @@ type site struct {
 	cert   certificate // none: the site speaks no TLS
 
 	clientCA *clientCA // nil: clients are not asked for certificates
+
+	backendTrust backendTrust // of those backends that are spoken to by TLS
 }
 
 // A forward is a Forward made ready. With a port range, each of its groups is
@@ -190,6 +192,8 @@ func (st *state) addSite(c Site, s *Server, errs *faults) {
 	one.clientCA, err = one.loadClientCA()
 	errs.add(place, err)
 	one.trust, err = c.Trust.ready()
+	errs.add(place, err)
+	one.backendTrust, err = one.backendTLS()
 	errs.add(place, err)
 	one.root = &part{gateway: one.gateway, Handling: &one.Handling}
 	errs.addAll(place, st.addPart(one, one.root, c.To, "site", c.Name, s))

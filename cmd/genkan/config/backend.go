@@ -1,6 +1,8 @@
 package config
 
 import (
+	"slices"
+
 	"genkan/proxy"
 )
 
@@ -21,8 +23,7 @@ func backendTLSFields() []field[BackendTLS] {
 }
 
 // schemes checks how the backends of a service are spoken to.
-func (k *checker) schemes(s *service, to []proxy.Backend, tls BackendTLS, what string) proxy.BackendTLS {
-	encrypted := false
+func (k *checker) schemes(s *service, to []proxy.Backend, what string) {
 	for i, b := range to {
 		pos := s.Name.Pos
 		if i < len(s.To) {
@@ -31,15 +32,22 @@ func (k *checker) schemes(s *service, to []proxy.Backend, tls BackendTLS, what s
 		switch {
 		case what == "forward" && b.Scheme != "":
 			k.mistake(pos, "to %q: a forward takes bytes as they are; write the address alone, or make it a [site]", b)
-			return proxy.BackendTLS{}
+			return
 		case b.Scheme != to[0].Scheme:
 			k.mistake(pos, "to %q is spoken to in another way than %q; write the same before each address", b, to[0])
-			return proxy.BackendTLS{}
+			return
 		}
-		encrypted = b.Scheme == "https" || b.Scheme == "h2"
 	}
-	if tls.Given && !encrypted && len(to) > 0 {
-		k.mistake(s.Name.Pos, "site %q has backend_tls, and speaks plain to its backends; write to = \"https://%s\"", s.Name.S, to[0])
+}
+
+// backendTLS translates backend_tls, which is for those backends of a site and its routes that are spoken to by TLS.
+func (k *checker) backendTLS(s *Site, out *proxy.Site) proxy.BackendTLS {
+	plain := func(to []proxy.Backend) bool {
+		return !slices.ContainsFunc(to, func(b proxy.Backend) bool { return b.Scheme == "https" || b.Scheme == "h2" })
 	}
-	return proxy.BackendTLS{CA: relative(tls.CA), Name: tls.Name.S}
+	routes := slices.ContainsFunc(out.Routes, func(r proxy.Route) bool { return !plain(r.To) })
+	if s.BackendTLS.Given && plain(out.To) && !routes && len(out.To) > 0 {
+		k.mistake(s.Name.Pos, "site %q has backend_tls, and speaks plain to its backends; write to = \"https://%s\"", s.Name.S, out.To[0])
+	}
+	return proxy.BackendTLS{CA: relative(s.BackendTLS.CA), Name: s.BackendTLS.Name.S}
 }

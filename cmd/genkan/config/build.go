@@ -251,7 +251,7 @@ func (k *checker) site(s *Site, env acl.Env) proxy.Site {
 		Key:            relative(s.Key),
 		Trust:          k.trust(s, env),
 	}
-	out.BackendTLS = k.schemes(&s.service, out.To, s.BackendTLS, "site")
+	k.schemes(&s.service, out.To, "site")
 	for _, h := range s.Hosts {
 		out.Hosts = append(out.Hosts, h.S)
 	}
@@ -260,6 +260,7 @@ func (k *checker) site(s *Site, env acl.Env) proxy.Site {
 	}
 	out.Handling = k.handling(&s.Handling, s.Name.S)
 	out.Routes = k.routes(s, env)
+	out.BackendTLS = k.backendTLS(s, &out)
 	out.Source, out.Pool = k.source(&s.service)
 	if slices.Contains(out.Announce, "pseudo-ipv4") && out.Source != proxy.SourcePool {
 		out.Pool = "default"
@@ -325,7 +326,7 @@ func (k *checker) forward(f *Forward, env acl.Env) proxy.Forward {
 		FTPRequire:      k.ftpRequire(f),
 		ECS:             f.ECS,
 	}
-	k.schemes(&f.service, out.To, BackendTLS{}, "forward")
+	k.schemes(&f.service, out.To, "forward")
 	for _, n := range f.SNI {
 		if _, err := acl.ParseAddr(n.S); err == nil {
 			k.mistake(n.Pos, "sni %q: an address, which TLS never has there (RFC 6066 §3); write a name, or leave sni out to take all connections", n.S)

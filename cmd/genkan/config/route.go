@@ -66,7 +66,7 @@ func (k *checker) routes(s *Site, env acl.Env) []proxy.Route {
 			continue
 		}
 		out := proxy.Route{Path: r.Path.S, Strip: r.Strip, To: k.backends(&r.service, "site"), Handling: k.handling(&r.Handling, s.Name.S)}
-		k.schemes(&r.service, out.To, BackendTLS{}, "site")
+		k.schemes(&r.service, out.To, "site")
 		if r.hasAccess {
 			out.Access = k.policy(&r.service, env)
 		}
