@@ -1,9 +1,25 @@
 package message
 
 import (
+	"cmp"
 	"fmt"
+	"net/http"
 	"testing"
 )
+
+// Each status has the words that net/http knows, but for those that RFC 9110
+// has given others, and those that are not registered as such.
+func TestStatusText(t *testing.T) {
+	ours := map[int]string{
+		413: "Content Too Large", 414: "URI Too Long", 416: "Range Not Satisfiable", 418: "Client Error", 422: "Unprocessable Content", 510: "Server Error",
+	}
+	for status := 100; status < 600; status++ {
+		class := [...]string{"Informational", "Success", "Redirection", "Client Error", "Server Error"}[status/100-1]
+		if want := cmp.Or(ours[status], http.StatusText(status), class); StatusText(status) != want {
+			t.Errorf("%d: %q, want %q", status, StatusText(status), want)
+		}
+	}
+}
 
 func TestIsAlias(t *testing.T) {
 	for _, row := range []struct {
