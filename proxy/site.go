@@ -232,10 +232,17 @@ func (c *call) deny() exchange.Decision {
 // send chooses the backend.
 func (c *call) send() exchange.Decision {
 	to, ok := c.pick()
-	if !ok {
-		return exchange.Decision{Status: 502}
+	if ok {
+		return exchange.Decision{To: to, Next: c.again}
 	}
-	return exchange.Decision{To: to, Next: c.again}
+	if err := joinOnLine(c.errs); errors.Is(err, errFull) || errors.Is(err, errSteered) {
+		// One is there, and has enough to do, or is out on purpose: no fault of
+		// its (RFC 9110 §15.6.4).
+		d := exchange.Decision{Status: 503}
+		d.Header.Add("Retry-After", "5")
+		return d
+	}
+	return exchange.Decision{Status: 502}
 }
 
 // pick takes a backend that was not tried yet.

@@ -243,3 +243,39 @@ func TestSiteStopFinishes(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A backend that is there, and has enough to do or was taken out, is no
+// reason to say that it cannot be reached.
+func TestSiteBackendTakesNoMore(t *testing.T) {
+	asked, answer := make(chan bool, 1), make(chan bool)
+	busy := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		asked <- true
+		<-answer
+	}))
+	t.Cleanup(busy.Close)
+	to := strings.TrimPrefix(busy.URL, "http://")
+	s := start(t, Config{Sites: []Site{{Name: "a.test", Listen: mustListen(t, "[::1]:0"), To: mustBackend(t, to), MaxConns: 1, Access: acl.AllowAll()}}})
+	const get = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"
+	refused := func(why string) {
+		t.Helper()
+		conn := mustDial(t, s.at(t, "::1"))
+		io.WriteString(conn, get)
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil || resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" {
+			t.Errorf("%s: %v %v, want 503 with Retry-After", why, resp, err)
+		}
+		s.log.waitFor(t, `msg="no backend"`, `cause="backend `+to+`: `+why+`"`)
+	}
+	first := mustDial(t, s.at(t, "::1"))
+	io.WriteString(first, get)
+	<-asked
+	refused("at max_conns")
+	close(answer)
+	if resp, err := http.ReadResponse(bufio.NewReader(first), nil); err != nil || resp.StatusCode != 200 {
+		t.Errorf("the first: %v %v", resp, err)
+	}
+	if _, err := s.Steer(BackendID{"site", "a.test", to}, Steering{BackendDisabled, 1}); err != nil {
+		t.Fatal(err)
+	}
+	refused("taken out by the operator")
+}
