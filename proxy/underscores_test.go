@@ -3,10 +3,12 @@ package proxy
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"testing"
 
+	"genkan/proxy/accesslog"
 	"genkan/proxy/message"
 )
 
@@ -48,5 +50,21 @@ func TestUnderscoreHeaders(t *testing.T) {
 				t.Errorf("mode %v, %s: %s, want %s", mode, c.version, got, want)
 			}
 		}
+	}
+}
+
+// Who is refused for such a field is told which it is, and so is the operator.
+func TestUnderscoresAreTold(t *testing.T) {
+	path := t.TempDir() + "/access.log"
+	_, clients, _ := startFronts(t, startWeb(t, "b"), func(c *Config) {
+		c.Underscores, c.AccessLog = message.RejectAliases, accesslog.Spec{To: path, Format: accesslog.JSON}
+	})
+	const why = `field "X_real_ip" is another spelling of one that only we may set`
+	resp := clients[0].ask(t, "GET", "/", nil, http.Header{"X_real_ip": {"9.9.9.9"}}, nil)
+	if text, err := io.ReadAll(resp.Body); err != nil || string(text) != "Bad Request: "+why+"\n" {
+		t.Errorf("%q %v", text, err)
+	}
+	if got := pick(logged(t, path, 1)[0], "status", "cause"); got != "400 "+why {
+		t.Error(got)
 	}
 }

@@ -10,6 +10,7 @@ package exchange
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"time"
@@ -102,8 +103,9 @@ var notes = sync.Pool{New: func() any { return &note{} }}
 func (h *Handler) Handle(r *message.Request) *message.Response {
 	n := notes.Get().(*note)
 	r.Note = n
-	if !h.clean(&r.Header) {
-		n.decision.Status = 400
+	if err := h.clean(&r.Header); err != nil {
+		n.err = err
+		n.decision.Status, n.decision.Page.Text = 400, message.StatusText(400)+": "+err.Error()+"\n"
 		return own(r, &n.decision)
 	}
 	if h.Pressure.Level() >= pressure.Refuse {
@@ -165,20 +167,20 @@ func (h *Handler) Done(r *message.Request, resp *message.Response, o message.Out
 	notes.Put(n)
 }
 
-// clean removes fields that a CGI server would take for one of ours, and
-// reports false where the request is to be refused for them.
-func (h *Handler) clean(fields *message.Header) bool {
+// clean removes fields that a CGI server would take for one of ours, or gives
+// the reason where the request is to be refused for them.
+func (h *Handler) clean(fields *message.Header) error {
 	if h.Underscores == message.PassAliases {
-		return true
+		return nil
 	}
 	for i := range *fields {
-		if message.IsAlias((*fields)[i].Name) {
+		if name := (*fields)[i].Name; message.IsAlias(name) {
 			if h.Underscores == message.RejectAliases {
-				return false
+				return fmt.Errorf("field %q is another spelling of one that only we may set", name)
 			}
 			fields.DelFunc(message.IsAlias)
-			return true
+			return nil
 		}
 	}
-	return true
+	return nil
 }
