@@ -130,14 +130,20 @@ func (p *part) checkAnswer(backends bool) (err error) {
 		return errors.New("there are backends, and an answer in their place; take one of them away")
 	case a.Redirect == "" && a.Status != 0 && (a.Status < 200 || a.Status > 599):
 		return fmt.Errorf("status %d is no answer; write 200 to 599", a.Status)
+	case a.Redirect == "" && redirects(a.Status):
+		return fmt.Errorf("status %d sends clients elsewhere, and nobody says where; write redirect, too", a.Status)
+	case a.Status != 0 && a.Page.Text != "" && message.NoBody("GET", a.Status):
+		return fmt.Errorf("status %d has no content, so nobody sees body or file; leave them out, or write another status", a.Status)
 	case a.Redirect == "":
 		return nil
-	case a.Status != 0 && !slices.Contains([]int{301, 302, 303, 307, 308}, a.Status):
+	case a.Status != 0 && !redirects(a.Status):
 		return fmt.Errorf("status %d redirects nobody; write 301, 302, 303, 307 or 308", a.Status)
 	}
 	p.redirect, err = web.ParseRedirect(a.Redirect)
 	return err
 }
+
+func redirects(status int) bool { return slices.Contains([]int{301, 302, 303, 307, 308}, status) }
 
 // addRoutes makes the routes of a site ready.
 func (st *state) addRoutes(one *site, place string, s *Server, errs *faults) {

@@ -272,6 +272,8 @@ func TestHandlingErrors(t *testing.T) {
 		{func(s *Site) { s.To = nil }, `site "a": no backend; write to = "ADDRESS:PORT"`},
 		{func(s *Site) { s.Answer = &Answer{Status: 404} }, `site "a": there are backends, and an answer in their place; take one of them away`},
 		{func(s *Site) { s.To, s.Answer = nil, &Answer{Status: 101} }, `site "a": status 101 is no answer; write 200 to 599`},
+		{func(s *Site) { s.To, s.Answer = nil, &Answer{Status: 301} }, `site "a": status 301 sends clients elsewhere, and nobody says where; write redirect, too`},
+		{func(s *Site) { s.To, s.Answer = nil, &Answer{Status: 204, Page: exchange.Page{Text: "x"}} }, `site "a": status 204 has no content, so nobody sees body or file; leave them out, or write another status`},
 		{func(s *Site) { s.To, s.Answer = nil, &Answer{Status: 200, Redirect: "/x"} }, `site "a": status 200 redirects nobody; write 301, 302, 303, 307 or 308`},
 		{func(s *Site) { s.Routes = []Route{{Path: "x"}} }, `site "a": path "x" does not begin with "/"`},
 		{func(s *Site) { s.Routes = []Route{{Path: "/x"}, {Path: "/x/"}} }, `site "a": path "/x/" is given twice`},

@@ -100,6 +100,9 @@ func (im *nginxImport) answer(d directive, server, kind string) bool {
 		return false
 	default:
 		fmt.Fprintf(&im.out, "status = %d\n", status)
+		if status == 204 || status == 304 {
+			to = "" // which nginx does not send either
+		}
 		if to != "" {
 			fmt.Fprintf(&im.out, "body = %q\n", to)
 		}
