@@ -47,6 +47,8 @@ func ParseListen(text string) (Listen, error) {
 		return Listen{}, fmt.Errorf("%q: %q is not an address; write \"tunnel\", an IPv4 address, an IPv6 address in brackets, or nothing for both families", text, at.Name)
 	case at.Addr.Netip().IsMulticast():
 		return Listen{}, fmt.Errorf("%q: %q is a multicast address; write one of this machine's own", text, at.Addr)
+	case at.Addr.Is6() && at.Addr.Netip().IsLinkLocalUnicast() && at.Zone == "":
+		return Listen{}, fmt.Errorf("%q: each interface has link-local addresses of its own; write which, as %q", text, fmt.Sprintf("[%s%%eth0]:%d", at.Addr, at.Port))
 	}
 	return l, nil
 }

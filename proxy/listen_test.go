@@ -40,6 +40,7 @@ func TestParseListenErrors(t *testing.T) {
 		{"sctp/:80", `"sctp/:80": unknown network "sctp"; write "tcp/" or "udp/" before the address, or nothing for TCP`},
 		{"example.com:80", `"example.com:80": "example.com" is not an address; write "tunnel", an IPv4 address, an IPv6 address in brackets, or nothing for both families`},
 		{"[ff02::1]:80", `"[ff02::1]:80": "ff02::1" is a multicast address; write one of this machine's own`},
+		{"[fe80::1]:80", `"[fe80::1]:80": each interface has link-local addresses of its own; write which, as "[fe80::1%eth0]:80"`},
 		{":90-80", `":90-80": port range runs backwards; write "80-90"`},
 		{":1-65535", `":1-65535": port range has 65535 ports; at most 4096 are allowed`},
 		{":0-9", `":0-9": a port range does not begin with 0`},
