@@ -161,11 +161,11 @@ func (t *Tunnel) broken() error {
 		} // else no IPv4 for now: what stands may stand
 		for i := range t.state.Steps {
 			st := &t.state.Steps[i]
+			if st.Op == opLink && !t.state.hasLink(st.Link) {
+				return fmt.Errorf("gone: %s", st)
+			}
 			if st.stands() || t.waived(st) {
 				continue
-			}
-			if st.Op == opLink {
-				return fmt.Errorf("gone: %s", st)
 			}
 			if err := t.do(t.site, st); err != nil {
 				return err
@@ -195,12 +195,16 @@ func (t *Tunnel) rebuild(ctx context.Context) error {
 			}
 		}
 		was, before := t.site.place, t.site.cfg
-		if link := (step{Op: opLink, Link: t.cfg.Interface}); !link.stands() && t.dp != nil {
+		if t.dp != nil && !t.state.hasLink(t.cfg.Interface) {
 			// What is left of it is of no use any more.
 			_ = t.dp.close(false)
 			t.keep(t.dp)
 			t.dp = nil
 			t.remade++
+			// Another one of its name is somebody else's: it is no step of ours.
+			if err := t.state.dropForeignLink(t.cfg.Interface); err != nil {
+				return err
+			}
 		}
 		s, err := t.look(ctx)
 		if err == nil {
@@ -252,13 +256,10 @@ func (t *Tunnel) announce(c Change) {
 }
 
 // stands reports whether what the step made is there; what cannot be seen, for
-// a dump that was interrupted, is taken to be. Sysctls are not looked at: the
-// operator may have his reasons.
+// a dump that was interrupted, is taken to be. The interface is asked for by
+// state.hasLink. Sysctls are not looked at: the operator may have his reasons.
 func (s *step) stands() bool {
 	switch s.Op {
-	case opLink:
-		_, err := netlink.LinkByName(s.Link)
-		return !isGone(err)
 	case opUp:
 		link, err := netlink.LinkByName(s.Link)
 		return err != nil || link.Attrs().RawFlags&unix.IFF_UP != 0 && fmt.Sprintf("mtu %d", link.Attrs().MTU) == s.Params

@@ -185,3 +185,47 @@ func TestHealsBesideForeignDefaultRoute(t *testing.T) {
 	deleteLink(p.EdgeNS, "tun6rd")
 	whole(t, p, "deletion")
 }
+
+// foreignLink makes a bridge of our name, as somebody else would.
+func foreignLink() error {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = "tun6rd"
+	return netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attrs})
+}
+
+// An interface that somebody puts in the place of ours is his: we wait until
+// the name is free again.
+func TestForeignLinkInOurPlace(t *testing.T) {
+	p := pair(t)
+	whole(t, p, "before")
+	deleteLink(p.EdgeNS, "tun6rd")
+	p.EdgeNS.Must(foreignLink)
+	remade := func() int64 { return int64(p.Edge.Status().Remade) }
+	await(t, remade, 1)
+	if got := p.EdgeNS.Snapshot(); !strings.Contains(got, "link tun6rd bridge") || strings.Contains(got, p.Edge.Address().String()) {
+		t.Errorf("our address is on a foreign interface, or that is gone:\n%s", got)
+	}
+	deleteLink(p.EdgeNS, "tun6rd")
+	whole(t, p, "the name free again")
+	deleteLink(p.EdgeNS, "tun6rd")
+	p.EdgeNS.Must(foreignLink)
+	await(t, remade, 2)
+	p.StopEdge()
+	if got := p.EdgeNS.Snapshot(); !strings.Contains(got, "link tun6rd bridge") {
+		t.Errorf("Close has deleted a foreign interface:\n%s", got)
+	}
+}
+
+// So it is where nobody has had the time to notice.
+func TestCloseSparesForeignLink(t *testing.T) {
+	ns, cfg := front(t)
+	tun := up(t, ns, cfg)
+	deleteLink(ns, "tun6rd")
+	ns.Must(foreignLink)
+	if err := tun.Close(); err != nil {
+		t.Error(err)
+	}
+	if got := ns.Snapshot(); !strings.Contains(got, "link tun6rd bridge") || strings.Contains(got, "table 10") {
+		t.Errorf("after Close:\n%s", got)
+	}
+}

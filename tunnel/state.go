@@ -34,6 +34,13 @@ func (s *state) ownsLink(link netlink.Link) bool {
 	return link.Attrs().Index == s.Index || s.Index == 0 // 0: killed while making it
 }
 
+// hasLink reports whether the interface that was made is there; one that cannot
+// be looked at is taken to be.
+func (s *state) hasLink(name string) bool {
+	link, err := netlink.LinkByName(name)
+	return !isGone(err) && (err != nil || s.ownsLink(link))
+}
+
 // defaultMetric is that of the default route that was made, 0 if none was.
 func (s *state) defaultMetric() int {
 	for _, st := range s.Steps {

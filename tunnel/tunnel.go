@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,6 +36,7 @@ type Tunnel struct {
 	filter   *filter.Filter
 	ports    []Port
 	fallback []string
+	metric   int // of the default route that was made, also while its interface is gone; 0: none was
 	remade   uint64
 	closed   bool
 	served   bool
@@ -145,7 +147,7 @@ func (s *state) dropForeignLink(name string) error {
 func (t *Tunnel) build(s site) error {
 	all := t.candidates()
 	for i, name := range all {
-		steps, err := s.steps(name, t.state.defaultMetric())
+		steps, err := s.steps(name, cmp.Or(t.state.defaultMetric(), t.metric))
 		if err != nil {
 			return err
 		}
@@ -161,7 +163,7 @@ func (t *Tunnel) build(s site) error {
 		}
 		err = t.make(s, steps)
 		if err == nil {
-			t.site = s
+			t.site, t.metric = s, t.state.defaultMetric()
 			return nil
 		}
 		err = errors.Join(err, t.dp.close(false))
@@ -404,7 +406,7 @@ func (t *Tunnel) end(leave bool) error {
 		if leave {
 			return errors.Join(t.closeDatapath(true), t.file.unlock())
 		}
-		err := errors.Join(t.takeBack(nil), t.closeDatapath(false))
+		err := errors.Join(t.state.dropForeignLink(t.cfg.Interface), t.takeBack(nil), t.closeDatapath(false))
 		if err != nil {
 			return errors.Join(err, t.file.unlock())
 		}
