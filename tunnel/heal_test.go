@@ -229,3 +229,31 @@ func TestCloseSparesForeignLink(t *testing.T) {
 		t.Errorf("after Close:\n%s", got)
 	}
 }
+
+// Why better datapaths were passed over is said once each, however often they
+// are tried.
+func TestFallbackSaidOnce(t *testing.T) {
+	cfg := tunnel.Config{Expose: tunnel.ExposeAll}
+	p := tunneltest.NewPair(t, cfg, cfg)
+	for range 2 {
+		wide := p.Edge.Config()
+		wide.Datapath = tunnel.DatapathAuto
+		wide.MTU = 1490 // does not fit the uplink: nothing for eBPF
+		if err := p.Edge.Apply(t.Context(), wide); err != nil {
+			t.Fatal(err)
+		}
+		named := p.Edge.Config()
+		named.MTU, named.Datapath = 1280, tunnel.DatapathEBPF
+		if err := p.Edge.Apply(t.Context(), named); err != nil {
+			t.Log("no eBPF here:", err)
+		}
+	}
+	said := make(map[string]bool)
+	for _, why := range p.Edge.Status().Fallback {
+		name, _, _ := strings.Cut(why, ":")
+		if said[name] {
+			t.Errorf("%s is passed over twice in %q", name, p.Edge.Status().Fallback)
+		}
+		said[name] = true
+	}
+}

@@ -162,6 +162,7 @@ func (t *Tunnel) build(s site) error {
 			t.dp, t.name = newDatapath(name), name
 		}
 		err = t.make(s, steps)
+		t.fallback = slices.DeleteFunc(t.fallback, func(why string) bool { return strings.HasPrefix(why, name+": ") })
 		if err == nil {
 			t.site, t.metric = s, t.state.defaultMetric()
 			return nil
