@@ -2,9 +2,11 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"strconv"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"genkan/cmd/genkan/config"
 )
@@ -32,11 +34,34 @@ func (s *tunnelSource) add(cmd *cobra.Command) {
 
 var errNoTunnelSection = errors.New("the configuration has no [tunnel]; write one, or --prefix PREFIX --relay IPV4, or --dhcp")
 
+// byCommandLine reports whether the command line has the parameters, not a file.
+func (s *tunnelSource) byCommandLine() bool {
+	return s.quick.Prefix != "" || len(s.quick.Relays) > 0 || s.quick.DHCP
+}
+
+// refuseMixture is an error where one part of the parameters is given by a file and another by flags: one of the two
+// would not be heard.
+func (s *tunnelSource) refuseMixture(flags *pflag.FlagSet) (err error) {
+	if s.byCommandLine() {
+		if flags.Changed("config") {
+			return fmt.Errorf("--config %s: the tunnel is on the command line, too; leave out one of them", s.file)
+		}
+		return nil
+	}
+	keys := map[string]string{"local": "local", "ipv4-mask-len": "ipv4_mask_len", "interface": "interface", "datapath": "datapath", "expose": "expose"}
+	flags.Visit(func(f *pflag.Flag) {
+		if key, is := keys[f.Name]; is && err == nil {
+			err = fmt.Errorf("--%s %s: the tunnel comes from %s; write [tunnel] %s there, or give --prefix and --relay, or --dhcp, here", f.Name, f.Value, s.file, key)
+		}
+	})
+	return err
+}
+
 // plan reads the parameters.
 func (s *tunnelSource) plan() (*config.Plan, error) {
 	var plan *config.Plan
 	var err error
-	if s.quick.Prefix != "" || len(s.quick.Relays) > 0 || s.quick.DHCP {
+	if s.byCommandLine() {
 		plan, err = s.quick.Plan()
 	} else {
 		plan, err = config.Load(s.file, config.Options{})
@@ -54,7 +79,10 @@ func (s *tunnelSource) plan() (*config.Plan, error) {
 // args gives the same parameters to another process.
 func (s *tunnelSource) args() []string {
 	q := s.quick
-	args := []string{"--config", s.file, "--ipv4-mask-len", strconv.Itoa(q.IPv4MaskLen)}
+	args := []string{"--config", s.file}
+	if s.byCommandLine() {
+		args = []string{"--ipv4-mask-len", strconv.Itoa(q.IPv4MaskLen)}
+	}
 	for _, r := range q.Relays {
 		args = append(args, "--relay", r)
 	}

@@ -36,6 +36,9 @@ same name and an IPv6 default route that exist already are not touched without -
 			if cmd.Flags().Changed("confirm") && confirm <= 0 {
 				return fmt.Errorf("--confirm %s: no time to confirm in; write one like 60s", confirm)
 			}
+			if err := source.refuseMixture(cmd.Flags()); err != nil {
+				return err
+			}
 			plan, err := source.plan()
 			if err != nil {
 				return err
