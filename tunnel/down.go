@@ -80,18 +80,38 @@ const Deletes = "ip link del "
 // stands reports whether an interface of our name is what an earlier process
 // has left.
 func (c Config) stands() (bool, error) {
-	left, err := (&stateFile{path: filepath.Join(c.StateDir, c.Interface+".json")}).load()
+	left, err := c.left()
 	if err != nil || left == nil {
-		return false, err
-	}
-	ns, err := currentNamespace()
-	if err != nil {
-		return false, err
-	}
-	boot, err := bootID()
-	if err = errors.Join(err, ns.close()); err != nil || left.Boot != boot || left.Namespace != ns.inode {
 		return false, err
 	}
 	link, err := netlink.LinkByName(c.Interface)
 	return err == nil && left.ownsLink(link), nil
+}
+
+// left is what the state file says of this boot and namespace, nil for nothing.
+func (c Config) left() (*state, error) {
+	left, err := (&stateFile{path: filepath.Join(c.StateDir, c.Interface+".json")}).load()
+	if err != nil || left == nil {
+		return nil, err
+	}
+	ns, err := currentNamespace()
+	if err != nil {
+		return nil, err
+	}
+	boot, err := bootID()
+	if err = errors.Join(err, ns.close()); err != nil || left.Boot != boot || left.Namespace != ns.inode {
+		return nil, err
+	}
+	return left, nil
+}
+
+// LeftBy returns the process that made what stands of a tunnel, by its state
+// file, whether it lives or not; 0 where there is nothing. cfg needs no more than
+// Interface and StateDir.
+func LeftBy(cfg Config) (pid int, err error) {
+	left, err := cfg.withDefaults().left()
+	if err != nil || left == nil {
+		return 0, err
+	}
+	return left.Pid, nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -30,7 +31,14 @@ func tunnelAskCommand(use, short, path string, done func(out io.Writer, answer [
 		Short: short,
 		Args:  arguments(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			answer, err := askTunnel(cmd.Context(), tunnel.Config{Interface: name}, method, path)
+			if err := tunnel.CheckInterface(name); err != nil {
+				return err
+			}
+			cfg := tunnel.Config{Interface: name}
+			answer, err := askTunnel(cmd.Context(), cfg, method, path)
+			if errors.Is(err, errNoTunnel) {
+				return nobodyKept(cfg)
+			}
 			if err != nil {
 				return err
 			}
@@ -39,4 +47,18 @@ func tunnelAskCommand(use, short, path string, done func(out io.Writer, answer [
 	}
 	cmd.Flags().StringVar(&name, "interface", tunnel.DefaultInterface, "the interface's `NAME`")
 	return cmd
+}
+
+// nobodyKept tells a host without a tunnel from one where the process that kept it was killed: what it made stands, may
+// go on forwarding, and nobody heals it, or takes it back when a confirmation does not come.
+func nobodyKept(cfg tunnel.Config) error {
+	pid, err := tunnel.LeftBy(cfg)
+	switch {
+	case err != nil:
+		return err
+	case pid == 0:
+		return errNoTunnel
+	}
+	return fmt.Errorf("%s stands, or what is left of it, and process %d, which made it, is gone; write genkan tunnel up to go on with it, or genkan tunnel down to take it back",
+		cfg.Interface, pid)
 }

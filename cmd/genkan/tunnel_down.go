@@ -20,6 +20,9 @@ func tunnelDownCommand(io streams) *cobra.Command {
 		Short: "Take back exactly what \"genkan tunnel up\" made",
 		Args:  arguments(0, 0, "[--interface NAME]"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := tunnel.CheckInterface(name); err != nil {
+				return err
+			}
 			cfg := tunnel.Config{Interface: name}
 			_, err := askTunnel(cmd.Context(), cfg, http.MethodPost, "/v1/tunnel/down")
 			if errors.Is(err, errNoTunnel) {

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -137,6 +140,34 @@ func TestTunnelConfirm(t *testing.T) {
 	}
 	mustContain(t, h.genkan(t, "tunnel", "confirm"), "exit status 1: ", "nothing waits for a confirmation")
 	mustContain(t, h.genkan(t, "tunnel", "down"), "The tunnel is down.")
+	h.waitAsBefore(t)
+}
+
+// TestTunnelOfKilledKeeper: what a killed process left is no host without a tunnel.
+func TestTunnelOfKilledKeeper(t *testing.T) {
+	h := mustHost(t)
+	t.Cleanup(func() { h.genkan(t, "tunnel", "down") })
+	mustContain(t, h.genkan(t, "tunnel", "up", "--prefix", lab.SixRD.String(), "--relay", lab.RelayV4.String(), "--confirm", "1h"), "The tunnel is up; ")
+	var status tunnelStatus
+	if err := json.Unmarshal([]byte(h.genkan(t, "tunnel", "status", "--json")), &status); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(status.Pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("exit status 1: genkan: tun6rd stands, or what is left of it, and process %d, which made it, is gone; "+
+		"write genkan tunnel up to go on with it, or genkan tunnel down to take it back\n", status.Pid)
+	for _, ask := range []string{"status", "confirm"} {
+		got := h.genkan(t, "tunnel", ask)
+		for end := time.Now().Add(patience); got != want && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+			got = h.genkan(t, "tunnel", ask) // it is dying
+		}
+		if got != want {
+			t.Errorf("%s: %q, want %q", ask, got, want)
+		}
+	}
+	mustContain(t, h.genkan(t, "tunnel", "down"), "The tunnel is down.")
+	mustContain(t, h.genkan(t, "tunnel", "status"), "no tunnel is up")
 	h.waitAsBefore(t)
 }
 
