@@ -2,8 +2,10 @@ package tunnel_test
 
 import (
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -184,6 +186,40 @@ func TestHealsBesideForeignDefaultRoute(t *testing.T) {
 	})
 	deleteLink(p.EdgeNS, "tun6rd")
 	whole(t, p, "deletion")
+}
+
+// Who switches IPv6 off on the tunnel reads so, and not of a capability that we
+// have.
+func TestSaysThatIPv6IsOff(t *testing.T) {
+	var log lockedBuffer
+	cfg := tunnel.Config{Datapath: tunnel.DatapathUserspace, Expose: tunnel.ExposeAll, Log: slog.New(slog.NewTextHandler(&log, nil))}
+	p := tunneltest.NewPair(t, cfg, cfg)
+	whole(t, p, "before")
+	p.EdgeNS.Sysctl("net/ipv6/conf/tun6rd/disable_ipv6", "1")
+	const want = "IPv6 is switched off on tun6rd; write sysctl -w net.ipv6.conf.tun6rd.disable_ipv6=0"
+	await(t, func() int64 { return int64(strings.Count(log.String(), "to be made again")) }, 1)
+	if got := log.String(); !strings.Contains(got, want) || strings.Contains(got, "CAP_NET_ADMIN") {
+		t.Errorf("the log:\n%s", got)
+	}
+	whole(t, p, "switched off")
+}
+
+// A lockedBuffer is a log that is read while it is written.
+type lockedBuffer struct {
+	mu sync.Mutex // guards b
+	b  strings.Builder
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 // foreignLink makes a bridge of our name, as somebody else would.

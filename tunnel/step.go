@@ -99,6 +99,9 @@ func (s *step) do() error {
 		if link, err = netlink.LinkByName(s.Link); err == nil {
 			err = netlink.AddrReplace(link, &netlink.Addr{IPNet: ipNet(s.Dst), Flags: unix.IFA_F_NODAD})
 		}
+		if errors.Is(err, unix.EACCES) { // no lack of a capability
+			return fmt.Errorf("tunnel: %s: IPv6 is switched off on %s; write sysctl -w net.ipv6.conf.%s.disable_ipv6=0", s, s.Link, s.Link)
+		}
 		if err == nil {
 			err = s.awaitLocalRoute()
 		}
