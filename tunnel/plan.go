@@ -88,8 +88,11 @@ func (c Config) defaultRouteMetric() (int, error) {
 		if !c.Replace {
 			return 0, fmt.Errorf("tunnel: an IPv6 default route exists (%s); it is not touched: remove it, or use --replace to put the tunnel before it", describe(r, dev))
 		}
+		if r.Priority <= 1 {
+			return 0, fmt.Errorf("tunnel: an IPv6 default route exists (%s), and no metric comes before that one; remove it, or make it again with a larger metric", describe(r, dev))
+		}
 		if r.Priority <= metric {
-			metric = max(1, r.Priority-1)
+			metric = r.Priority - 1
 		}
 	}
 	return metric, nil
@@ -144,10 +147,36 @@ func (c Config) namesake() (netlink.Link, error) {
 		return nil, explain(fmt.Sprintf("look at %q", c.Interface), capAdmin, err)
 	case len(addrs) > 0: // the operator may have come by it
 		return nil, fmt.Errorf("tunnel: the interface %q (%s) has the IPv4 address %s; such a one is never replaced: choose another name", c.Interface, link.Type(), addrs[0].IP)
+	case carries(link) != "": // neither has one below a bridge, a bond or a VLAN
+		return nil, fmt.Errorf("tunnel: the interface %q (%s) carries %q; such a one is never replaced: choose another name", c.Interface, link.Type(), carries(link))
 	case !c.Replace:
 		return nil, fmt.Errorf("tunnel: an interface %q exists (%s) and is not ours; it is not touched: choose another name, or use --replace to delete it", c.Interface, link.Type())
 	}
 	return link, nil
+}
+
+// carries is an interface that lives of link: its bridge or bond, a VLAN on it,
+// the other end of its cable; "" is none.
+func carries(link netlink.Link) string {
+	a := link.Attrs()
+	if a.MasterIndex != 0 {
+		master, err := netlink.LinkByIndex(a.MasterIndex)
+		if err != nil {
+			return fmt.Sprintf("interface %d", a.MasterIndex)
+		}
+		return master.Attrs().Name
+	}
+	links, err := netlink.LinkList()
+	if err != nil {
+		return ""
+	}
+	for _, l := range links {
+		// One of another namespace has a number of there.
+		if l.Attrs().ParentIndex == a.Index && l.Attrs().NetNsID < 0 {
+			return l.Attrs().Name
+		}
+	}
+	return ""
 }
 
 // filterConfig is what the nftables tables hold.
