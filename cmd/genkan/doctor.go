@@ -51,6 +51,7 @@ type patient struct {
 	running *runState     // nil: no "genkan run" answers
 	tunnel  *tunnelStatus // nil: no tunnel stands
 	hidden  error         // why "genkan run" may not be asked; nil: it may
+	veiled  error         // why whoever has the tunnel may not be asked; nil: he may
 
 	gently bool // nothing is asked of servers in the name of a client, or of a CA
 
@@ -112,12 +113,16 @@ func newPatient(ctx context.Context, plan *config.Plan, socket string) *patient 
 	case err == nil && json.Unmarshal(text, &s) == nil:
 		p.running, p.tunnel = &s, s.Tunnel
 	case errors.Is(err, os.ErrPermission):
-		p.hidden = err
+		p.hidden, p.veiled = err, err
 	}
 	if p.tunnel == nil && plan.Tunnel != nil {
 		var t tunnelStatus
-		if text, err := askTunnel(ctx, *plan.Tunnel, http.MethodGet, "/v1/tunnel"); err == nil && json.Unmarshal(text, &t) == nil {
+		text, err := askTunnel(ctx, *plan.Tunnel, http.MethodGet, "/v1/tunnel")
+		switch {
+		case err == nil && json.Unmarshal(text, &t) == nil:
 			p.tunnel = &t
+		case errors.Is(err, os.ErrPermission):
+			p.veiled = err
 		}
 	}
 	if plan.Tunnel != nil {

@@ -42,7 +42,7 @@ func checkFirewall(_ context.Context, p *patient) []diagnosis {
 	}
 	rules, err := firewall.Read()
 	if err != nil {
-		return []diagnosis{found("firewall", warn, "its rules cannot be read: %v", err).because("What drops IPv6 cannot be seen.", "run genkan doctor as root")}
+		return []diagnosis{found("firewall", warn, "its rules cannot be read: %v", err).because("What drops IPv6 cannot be seen.", asRoot)}
 	}
 	var all []diagnosis
 	for _, way := range ways {

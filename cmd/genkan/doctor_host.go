@@ -27,9 +27,16 @@ func checkKernel(_ context.Context, p *patient) []diagnosis {
 	if _, sit := os.Stat("/sys/module/sit"); sit == nil {
 		return []diagnosis{found("kernel", fine, "the module sit is loaded")}
 	}
+	if errors.Is(err, os.ErrPermission) {
+		return []diagnosis{found("kernel", warn, "/dev/net/tun is there, and cannot be opened: %v", cause(err)).
+			because("Whether a tunnel can be made of it cannot be seen.", asRoot)}
+	}
 	return []diagnosis{found("kernel", bad, "neither /dev/net/tun (%v) nor the module sit is there", cause(err)).
 		because("Without one of them there is no tunnel.", "modprobe sit || modprobe tun; in a container, pass /dev/net/tun and CAP_NET_ADMIN in")}
 }
+
+// asRoot is the fix of what only root sees.
+const asRoot = "run genkan doctor as root"
 
 func cause(err error) error {
 	var path *os.PathError
@@ -103,7 +110,7 @@ func checkRelay(ctx context.Context, p *patient) []diagnosis {
 		return []diagnosis{found("relay", bad, "a packet to the relay %s is refused on its way out: %v", otherEnd(cfg), syscall.EPERM).
 			because("A firewall of this host drops protocol 41: no IPv6 packet leaves. A container needs CAP_NET_RAW, too.", fmt.Sprintf("iptables -I OUTPUT -p 41 -d %s -j ACCEPT", otherEnd(cfg)))}
 	case err != nil:
-		return []diagnosis{found("relay", warn, "it cannot be asked: %v", err).because("Whether protocol 41 passes both ways cannot be seen.", "run genkan doctor as root")}
+		return []diagnosis{found("relay", warn, "it cannot be asked: %v", err).because("Whether protocol 41 passes both ways cannot be seen.", asRoot)}
 	}
 	var all []diagnosis
 	for _, r := range results {
@@ -124,6 +131,10 @@ func checkRelay(ctx context.Context, p *patient) []diagnosis {
 
 // checkAddress looks for our address on the tunnel's interface.
 func checkAddress(_ context.Context, p *patient) []diagnosis {
+	if p.tunnel == nil && p.veiled != nil {
+		return []diagnosis{found("address", warn, "whether a tunnel stands cannot be seen: %v", p.veiled).
+			because("What depends on it cannot be looked at.", asRoot)}
+	}
 	if p.tunnel == nil {
 		return []diagnosis{found("address", warn, "no tunnel stands").because("What depends on it cannot be looked at.", "genkan run, or genkan tunnel up")}
 	}

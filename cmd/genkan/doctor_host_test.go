@@ -9,6 +9,8 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"genkan/cmd/genkan/config"
+	"genkan/proxy"
 	"genkan/tunnel"
 )
 
@@ -62,5 +64,34 @@ func TestDoctorMayNotAsk(t *testing.T) {
 		"What it has open, and how it is, is not looked at.", "run genkan doctor as root"}
 	if got := checkListeners(t.Context(), p); len(got) != 1 || got[0] != want {
 		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+// Nor that no tunnel stands, who may not ask the process that keeps it.
+func TestDoctorMayNotAskKeeper(t *testing.T) {
+	p := &patient{veiled: errors.New("/run/genkan/tun6rd.sock: permission denied; ask as root")}
+	want := diagnosis{"address", "warn", "whether a tunnel stands cannot be seen: /run/genkan/tun6rd.sock: permission denied; ask as root",
+		"What depends on it cannot be looked at.", "run genkan doctor as root"}
+	if got := checkAddress(t.Context(), p); len(got) != 1 || got[0] != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+// TestDoctorOfKeeper: a tunnel by itself, kept by "genkan tunnel up", is no Genkan that somebody forgot to start.
+func TestDoctorOfKeeper(t *testing.T) {
+	p := &patient{plan: &config.Plan{}, tunnel: &tunnelStatus{Status: tunnel.Status{Interface: "tun6rd", Address: somewhere}}}
+	want := diagnosis{"ports", "ok", "the configuration has none to listen on", "", ""}
+	if got := checkListeners(t.Context(), p); len(got) != 1 || got[0] != want {
+		t.Errorf("without listeners: %+v, want %+v", got, want)
+	}
+	plan, err := config.QuickTunnel{Prefix: "2001:e41::/32", Relays: []string{"192.0.2.1"}}.Plan()
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan.Proxy.Sites = []proxy.Site{{Name: "www.example.test", Listen: []proxy.Listen{{Network: "tcp", Tunnel: true, Port: 80}}}}
+	p.plan = plan
+	want = diagnosis{"ports", "warn", "Genkan does not run; no other program has its ports", "Nobody serves.", "genkan tunnel down --interface tun6rd && systemctl start genkan"}
+	if got := checkListeners(t.Context(), p); len(got) != 1 || got[0] != want {
+		t.Errorf("with a listener: %+v, want %+v", got, want)
 	}
 }

@@ -21,7 +21,10 @@ func checkListeners(_ context.Context, p *patient) []diagnosis {
 	}
 	if p.hidden != nil { // its own ports would be another program's
 		return []diagnosis{found("ports", warn, "whether Genkan runs cannot be seen: %v", p.hidden).
-			because("What it has open, and how it is, is not looked at.", "run genkan doctor as root")}
+			because("What it has open, and how it is, is not looked at.", asRoot)}
+	}
+	if len(p.plan.Listens()) == 0 && p.tunnel != nil { // "genkan tunnel up", for a host that wants IPv6 and no front
+		return []diagnosis{found("ports", fine, "the configuration has none to listen on")}
 	}
 	var all []diagnosis
 	for _, l := range p.plan.Listens() {
@@ -32,7 +35,11 @@ func checkListeners(_ context.Context, p *patient) []diagnosis {
 			because("Genkan cannot start beside it.", fmt.Sprintf("ss -lnp 'sport = :%d' names it; stop it, or let it listen on 127.0.0.1 and put Genkan before it", l.Port)))
 	}
 	if len(all) == 0 {
-		all = append(all, found("ports", warn, "Genkan does not run; no other program has its ports").because("Nobody serves.", "systemctl start genkan"))
+		start := "systemctl start genkan"
+		if p.tunnel != nil { // by "genkan tunnel up": a tunnel has one owner
+			start = "genkan tunnel down --interface " + p.tunnel.Interface + " && " + start
+		}
+		all = append(all, found("ports", warn, "Genkan does not run; no other program has its ports").because("Nobody serves.", start))
 	}
 	return all
 }
