@@ -1,8 +1,11 @@
 package tunnel_test
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
+	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -51,6 +54,74 @@ func TestExposeListeners(t *testing.T) {
 	admit(tunnel.Port{Proto: "tcp", First: port(ssh)})
 	check(true, "tcp port admitted later", dialTCP(p.Client, p.Edge.Address(), port(ssh)))
 	check(false, "tcp port withdrawn", dialTCP(p.Client, p.Edge.Address(), port(web)))
+}
+
+// strict is what people write who want a host shut, with a hole for port %d.
+const strict = `table inet strict {
+	chain in {
+		type filter hook input priority 0; policy drop;
+		ct state vmap { established : accept, related : accept, invalid : drop }
+		ct state new tcp dport %d accept
+		ip protocol 41 accept
+	}
+	chain out {
+		type filter hook output priority 0; policy drop;
+		ct state established,related accept
+		ip protocol 41 accept
+	}
+}
+`
+
+// Rules of others that ask conntrack find our listeners' connections there,
+// whoever came first. Where there are none, conntrack is spared.
+func TestBesideStatefulFirewall(t *testing.T) {
+	cfg := tunnel.Config{Datapath: tunnel.DatapathUserspace}
+	p := tunneltest.NewPair(t, cfg, tunnel.Config{Datapath: tunnel.DatapathUserspace, Expose: tunnel.ExposeAll})
+	web := listen(t, p.EdgeNS)
+	port := uint16(web.Addr().(*net.TCPAddr).Port)
+	if err := p.Edge.SetPorts([]tunnel.Port{{Proto: "tcp", First: port}}); err != nil {
+		t.Fatal(err)
+	}
+	follows := func(what string, untracked bool) {
+		t.Helper()
+		for deadline := time.Now().Add(healed); ; time.Sleep(10 * time.Millisecond) {
+			reached := dialTCP(p.Client, p.Edge.Address(), port)
+			if reached && strings.Contains(nft(t, p.EdgeNS, "", "list", "ruleset"), "notrack") == untracked {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: reached %v; the rules:\n%s", what, reached, nft(t, p.EdgeNS, "", "list", "ruleset"))
+			}
+		}
+	}
+	follows("alone", true)
+	nft(t, p.EdgeNS, fmt.Sprintf(strict, port), "-f", "-")
+	follows("beside a stateful firewall", false)
+	deleteLink(p.EdgeNS, "tun6rd")
+	follows("made again beside it", false)
+	nft(t, p.EdgeNS, "", "delete", "table", "inet", "strict")
+	follows("alone again", true)
+	nft(t, p.EdgeNS, "table ip6 other { chain in { type filter hook input priority 0; tcp dport 1 drop; }; }", "-f", "-")
+	follows("beside a stateless firewall", true)
+}
+
+// nft runs nft(8) in a namespace.
+func nft(t *testing.T, ns *tunneltest.NS, input string, args ...string) (output string) {
+	t.Helper()
+	if _, err := exec.LookPath("nft"); err != nil {
+		tunneltest.Skip(t, "missing: the program nft")
+	}
+	ns.Must(func() error {
+		cmd := exec.Command("nft", args...)
+		cmd.Stdin = strings.NewReader(input)
+		out, err := cmd.CombinedOutput()
+		output = string(out)
+		if err != nil {
+			return fmt.Errorf("nft %v: %w: %s", args, err, out)
+		}
+		return nil
+	})
+	return output
 }
 
 // A source of our 6rd domain that comes by another interface has not been

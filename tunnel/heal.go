@@ -172,8 +172,33 @@ func (t *Tunnel) broken() error {
 			}
 			t.cfg.Log.Warn("tunnel: was gone, made again", "what", st.String())
 		}
-		return nil
+		return t.followFirewall()
 	})
+}
+
+// followFirewall makes the filter again where it does not go with the rules of
+// others any more.
+func (t *Tunnel) followFirewall() error {
+	if t.filter == nil || !t.filter.Outdated() {
+		return nil
+	}
+	t.keepCounters()
+	at := slices.IndexFunc(t.state.Steps, func(s step) bool { return s.Op == opFilter })
+	if at < 0 {
+		return nil
+	}
+	t.cfg.Log.Info("tunnel: the rules of this host have changed, the filter follows", "interface", t.cfg.Interface)
+	return t.do(t.site, &t.state.Steps[at])
+}
+
+// keepCounters adds what the filter's tables have counted to the past: they go
+// with the tables.
+func (t *Tunnel) keepCounters() {
+	if counts, err := filter.Counters(t.cfg.Interface); err == nil {
+		for reason, n := range counts {
+			t.past[reason] += n
+		}
+	}
 }
 
 // waived reports whether the step is one that may fail: a filter that nothing
@@ -189,11 +214,7 @@ func (t *Tunnel) rebuild(ctx context.Context) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.ns.do(func() error {
-		if counts, err := filter.Counters(t.cfg.Interface); err == nil {
-			for reason, n := range counts {
-				t.past[reason] += n
-			}
-		}
+		t.keepCounters()
 		was, before := t.site.place, t.site.cfg
 		if t.dp != nil && !t.state.hasLink(t.cfg.Interface) {
 			// What is left of it is of no use any more.

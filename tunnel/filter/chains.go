@@ -44,7 +44,8 @@ func noRouteBack() []expr.Any {
 }
 
 // track keeps what goes to our listeners, and back, out of conntrack: a flood
-// of strangers fills no table, and expose admits it by its port.
+// of strangers fills no table, and expose admits it by its port. That is for
+// hosts where nobody else asks conntrack; see othersTrack.
 func (b *builder) track(tcp, udp *nftables.Set) {
 	in := b.chain("track", nftables.ChainHookPrerouting, nftables.ChainPriorityRaw)
 	out := b.chain("track_out", nftables.ChainHookOutput, nftables.ChainPriorityRaw)

@@ -65,6 +65,10 @@ type Filter struct {
 	name     string
 	tcp, udp *nftables.Set
 	stateful bool
+
+	listeners bool   // Config.Listeners
+	others    bool   // rules of others ask conntrack about what comes to these
+	seen      uint32 // the generation of nftables in which that was looked up
 }
 
 // TableName is the name of the tables for a tunnel interface.
@@ -75,7 +79,7 @@ func TableName(iface string) string {
 		}
 		return '_'
 	}
-	return "genkan_" + strings.Map(clean, iface)
+	return ours + strings.Map(clean, iface)
 }
 
 // Apply replaces the tables by those of cfg in one transaction, in the network
@@ -108,7 +112,10 @@ func apply(cfg Config, has features) (*Filter, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &Filter{name: TableName(cfg.Interface), stateful: has.ct}
+	f := &Filter{name: TableName(cfg.Interface), stateful: has.ct, listeners: cfg.Listeners}
+	f.seen, _ = generation() // 0 where nobody can say: Outdated looks then
+	others, err := othersTrack()
+	f.others = others || err != nil // to track too much breaks nothing
 	b := &builder{conn: conn, cfg: cfg, has: has}
 	b.replaceTable(nftables.TableFamilyIPv6, f.name)
 	if f.tcp, err = b.portSet("tcp", cfg.Ports, false); err != nil {
@@ -125,7 +132,7 @@ func apply(cfg Config, has features) (*Filter, error) {
 		b.leaving()
 	}
 	if cfg.Listeners {
-		if has.ct {
+		if has.ct && !f.others {
 			b.track(f.tcp, f.udp)
 		}
 		b.expose(f.tcp, f.udp)
