@@ -400,6 +400,19 @@ func TestDoctorOfNativeIPv6(t *testing.T) {
 	c.heal(t, doctor, c.complaints(t, doctor), byZone)
 }
 
+// TestDoctorOfStrictOutput: a firewall that lets answers out and nothing new is no fault.
+func TestDoctorOfStrictOutput(t *testing.T) {
+	c := mustClinic(t)
+	c.must(t, "nft 'add table inet strict; add chain inet strict out { type filter hook output priority 0; policy drop; }; add rule inet strict out ct state established,related accept; "+
+		"add rule inet strict out oifname { \"lo\", \"eth1\" } accept; add rule inet strict out ip protocol { udp, 41 } accept'")
+	if err := reach(c.Client6, "["+lab.Front6.String()+"]:80", patience); err != nil {
+		t.Error(err)
+	}
+	if ill := c.complaints(t, c.program+" doctor --json -c "+c.ConfigFile(c.Front)); len(ill) > 0 {
+		t.Errorf("complains of %+v", ill)
+	}
+}
+
 // TestDoctorBeforeACME: a certificate authority that comes over IPv6 must find somebody.
 func TestDoctorBeforeACME(t *testing.T) {
 	c := mustClinic(t)

@@ -81,21 +81,33 @@ func (p *patient) passages() []passage {
 		for _, port := range ports {
 			one := in
 			one.Proto, one.DstPort = map[string]uint8{"tcp": 6, "udp": 17}[proto], port
-			all = append(all, passage{packet: one, what: fmt.Sprintf("new connections to our %s port %d", proto, port), v6: true,
+			way := passage{packet: one, what: fmt.Sprintf("new connections to our %s port %d", proto, port), v6: true,
 				why:   "Clients of IPv6 wait in vain.",
-				match: fmt.Sprintf("%s dport %d", proto, port), iptables: fmt.Sprintf("-p %s --dport %d", proto, port), ufw: fmt.Sprintf("ufw allow %d/%s", port, proto)})
+				match: fmt.Sprintf("meta nfproto ipv6 %s dport %d", proto, port), iptables: fmt.Sprintf("-p %s --dport %d", proto, port), ufw: fmt.Sprintf("ufw allow %d/%s", port, proto)}
+			if p.plan.Tunnel != nil {
+				// The same port of this host's IPv4, often its own sshd, stays shut.
+				way.match = fmt.Sprintf("iifname %s %s dport %d", tun, proto, port)
+				way.iptables = fmt.Sprintf("-i %s -p %s --dport %d", tun, proto, port)
+				way.ufw = fmt.Sprintf("ufw allow in on %s to any port %d proto %s", tun, port, proto)
+			}
+			all = append(all, way)
 		}
 	}
 	tooBig := in
 	tooBig.Proto, tooBig.Type, tooBig.State = 58, 2, firewall.Related
-	reply := firewall.Packet{Hook: firewall.Output, Out: tun, Src: own, Dst: stranger, Proto: 6, SrcPort: 80, DstPort: 50000, State: firewall.Established}
 	return append(all,
 		passage{packet: tooBig, what: "ICMPv6 packet-too-big", v6: true,
 			why:   "Behind a narrow link pages begin to load and hang (RFC 4890 §4.3.1: it must not be dropped).",
 			match: "icmpv6 type packet-too-big", iptables: "-p icmpv6 --icmpv6-type packet-too-big"},
-		passage{packet: reply, what: "our answers over IPv6", v6: true,
-			why:   "Clients' packets arrive, and no answer leaves (\"Operation not permitted\").",
-			match: "oifname " + tun, iptables: "-o " + tun, ufw: "ufw default allow outgoing"})
+		answersBy(tun, own))
+}
+
+// answersBy are our answers to clients.
+func answersBy(link string, own netip.Addr) passage {
+	return passage{packet: firewall.Packet{Hook: firewall.Output, Out: link, Src: own, Dst: stranger, Proto: 6, SrcPort: 80, DstPort: 50000, State: firewall.Established},
+		what: "our answers over IPv6", v6: true,
+		why:   "Clients' packets arrive, and no answer leaves (\"Operation not permitted\").",
+		match: "oifname " + link, iptables: "-o " + link, ufw: "ufw default allow outgoing"}
 }
 
 // outer are the tunnel's own packets. eBPF and packet sockets receive before these rules; what asks the relay whether it

@@ -36,7 +36,7 @@ func checkKernel(_ context.Context, p *patient) []diagnosis {
 }
 
 // asRoot is the fix of what only root sees.
-const asRoot = "run genkan doctor as root"
+const asRoot = "sudo genkan doctor"
 
 func cause(err error) error {
 	var path *os.PathError

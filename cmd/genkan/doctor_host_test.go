@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -12,6 +13,7 @@ import (
 	"genkan/cmd/genkan/config"
 	"genkan/proxy"
 	"genkan/tunnel"
+	"genkan/tunnel/firewall"
 )
 
 // What no test can provoke on a machine is judged by what the kernel would say.
@@ -61,7 +63,7 @@ func TestDoctorJudgesClock(t *testing.T) {
 func TestDoctorMayNotAsk(t *testing.T) {
 	p := &patient{hidden: errors.New("/run/genkan/genkan.sock: permission denied; ask as root")}
 	want := diagnosis{"ports", "warn", "whether Genkan runs cannot be seen: /run/genkan/genkan.sock: permission denied; ask as root",
-		"What it has open, and how it is, is not looked at.", "run genkan doctor as root"}
+		"What it has open, and how it is, is not looked at.", "sudo genkan doctor"}
 	if got := checkListeners(t.Context(), p); len(got) != 1 || got[0] != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
@@ -71,7 +73,7 @@ func TestDoctorMayNotAsk(t *testing.T) {
 func TestDoctorMayNotAskKeeper(t *testing.T) {
 	p := &patient{veiled: errors.New("/run/genkan/tun6rd.sock: permission denied; ask as root")}
 	want := diagnosis{"address", "warn", "whether a tunnel stands cannot be seen: /run/genkan/tun6rd.sock: permission denied; ask as root",
-		"What depends on it cannot be looked at.", "run genkan doctor as root"}
+		"What depends on it cannot be looked at.", "sudo genkan doctor"}
 	if got := checkAddress(t.Context(), p); len(got) != 1 || got[0] != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
@@ -93,5 +95,31 @@ func TestDoctorOfKeeper(t *testing.T) {
 	want = diagnosis{"ports", "warn", "Genkan does not run; no other program has its ports", "Nobody serves.", "genkan tunnel down --interface tun6rd && systemctl start genkan"}
 	if got := checkListeners(t.Context(), p); len(got) != 1 || got[0] != want {
 		t.Errorf("with a listener: %+v, want %+v", got, want)
+	}
+}
+
+// What opens a port to clients of the tunnel opens that of IPv4, perhaps this host's own sshd, to nobody.
+func TestDoctorOpensTheTunnelAlone(t *testing.T) {
+	plan, err := config.QuickTunnel{Prefix: "2001:e41::/32", Relays: []string{"192.0.2.1"}}.Plan()
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan.Proxy.Sites = []proxy.Site{{Name: "www.example.test", Listen: []proxy.Listen{{Network: "tcp", Tunnel: true, Port: 22}}}}
+	p := &patient{plan: plan, tunnel: &tunnelStatus{Status: tunnel.Status{Interface: "tun6rd", Address: somewhere}}}
+	ways := p.passages()
+	at := slices.IndexFunc(ways, func(w passage) bool { return w.packet.DstPort == 22 })
+	if at < 0 {
+		t.Fatalf("no way for port 22 in %+v", ways)
+	}
+	for chain, want := range map[string]string{
+		"inet filter input": "nft insert rule inet filter input iifname tun6rd tcp dport 22 accept",
+		"ip6 filter INPUT":  "ip6tables -I INPUT -i tun6rd -p tcp --dport 22 -j ACCEPT",
+	} {
+		if got := ways[at].blocked(firewall.Verdict{Chain: chain, Policy: true}).Fix; !ufwOn() && got != want {
+			t.Errorf("%s: fix %q, want %q", chain, got, want)
+		}
+	}
+	if want := "ufw allow in on tun6rd to any port 22 proto tcp"; ways[at].ufw != want {
+		t.Errorf("ufw: %q, want %q", ways[at].ufw, want)
 	}
 }

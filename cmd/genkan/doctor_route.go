@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"genkan/tunnel"
+	"genkan/tunnel/firewall"
 )
 
 // somewhere is an address of the IPv6 Internet, for questions about routes (RFC 3849: nobody has it).
@@ -126,6 +127,12 @@ func routeType(t int) string {
 	return ""
 }
 
+// answersPass reports whether the rules of this host let answers to clients out: many let nothing new out.
+func (p *patient) answersPass() bool {
+	rules, err := firewall.Read()
+	return err == nil && !ufwWithoutIPv6() && rules.Judge(answersBy(p.tunnel.Interface, p.tunnel.Address).packet).Result == firewall.Accepted
+}
+
 // checkSending sends one packet to an address that nobody has: a firewall on the way out says no to the sender itself.
 func checkSending(ctx context.Context, p *patient) []diagnosis {
 	if p.tunnel == nil {
@@ -137,6 +144,8 @@ func checkSending(ctx context.Context, p *patient) []diagnosis {
 		c.Close()
 	}
 	switch {
+	case errors.Is(err, syscall.EPERM) && p.answersPass():
+		return []diagnosis{found("sending", fine, "a firewall of this host lets no new packet of ours out to port 9, but answers")}
 	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EACCES):
 		return []diagnosis{found("sending", bad, "an IPv6 packet of ours is refused: %v", err).
 			because("A firewall of this host drops IPv6 on its way out; the line on the firewall names it, with its own fix.", "ip6tables -I OUTPUT -o "+p.tunnel.Interface+" -j ACCEPT")}

@@ -49,5 +49,5 @@ func probed(p proxy.Probe) diagnosis {
 		return found(check, fine, "%s %s for a client (%s): %s", place, doesNot, p.As, p.Text)
 	}
 	return found(check, warn, "%s was asked as a client (%s): %s", place, p.As, p.Text).
-		because("Whether the Internet can use it could not be seen.", "run genkan check --probe as root on the front, while the server runs")
+		because("Whether the Internet can use it could not be seen: ask again as root, on the front, while the server runs.", "sudo genkan check --probe")
 }
