@@ -38,10 +38,19 @@ func (c Config) leased(ctx context.Context) (Config, string, error) {
 		return c, "", fmt.Errorf("tunnel: dhcp = true: %w", err)
 	}
 	c.Prefix, c.IPv4MaskLen, c.Relays = p.Prefix, p.IPv4MaskLen, p.Relays
-	if err := c.domainOf(u.Local).Validate(); err != nil {
+	if err := c.usable(u.Local); err != nil {
 		return c, "", fmt.Errorf("tunnel: dhcp = true: %s: %w", p.From, err)
 	}
 	return c, p.From, nil
+}
+
+// usable says what keeps an edge from a domain that DHCP gives: one that it
+// cannot go over to must not end the one that it has.
+func (c Config) usable(local netip.Addr) error {
+	if slices.Contains(c.Relays, local) {
+		return fmt.Errorf("the relay %s is our own address; ask the provider for his border relay", local)
+	}
+	return c.domainOf(local).Validate()
 }
 
 // leaseUplink is the interface that DHCP is spoken on.
