@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -150,6 +151,9 @@ func (c *clinic) complaints(t *testing.T, doctor string) []finding {
 		if f.Severity != "ok" && (f.Why == "" || f.Fix == "") {
 			t.Errorf("no cause or no fix: %+v", f)
 		}
+		if word, _, _ := strings.Cut(f.Fix, " "); f.Severity != "ok" && !mayPaste(word, f.Fix) {
+			t.Errorf("a command with prose behind it: %+v", f)
+		}
 		if f.Severity != "ok" && f.Check != "clock" {
 			ill = append(ill, f)
 		}
@@ -158,6 +162,14 @@ func (c *clinic) complaints(t *testing.T, doctor string) []finding {
 		t.Errorf("exit status %d, want %d: %+v", status, want, all.Findings)
 	}
 	return ill
+}
+
+// mayPaste reports whether a fix that begins with a command is one to the end.
+func mayPaste(program, fix string) bool {
+	if !slices.Contains([]string{"genkan", "ip", "ip6tables", "iptables", "modprobe", "nft", "sed", "ss", "sudo", "sysctl", "systemctl", "ufw"}, program) {
+		return true // prose, or a line for a file
+	}
+	return exec.Command("/bin/sh", "-n", "-c", fix).Run() == nil && !regexp.MustCompile(`[;,] (then|or|in a|stop|if) |\w, `).MatchString(fix)
 }
 
 // heal waits until doctor has nothing to complain of, applying the first fix each time.
@@ -276,8 +288,7 @@ func TestDoctor(t *testing.T) {
 			c.must(t, "sysctl -w net.ipv6.bindv6only=1")
 			taken = c.listen(t, "tcp6", "[::]:8082")
 		}, "sysctl", "bad", "net.ipv6.bindv6only is 1", func(t *testing.T, c *clinic, f finding) {
-			set, _, _ := strings.Cut(f.Fix, ";")
-			c.must(t, set)
+			c.must(t, f.Fix)
 			taken.Close()
 			taken = c.listen(t, "tcp4", "10.0.0.1:8082")
 		}, nil},

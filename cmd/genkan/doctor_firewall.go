@@ -165,7 +165,7 @@ func legacyTables() []diagnosis {
 		return nil
 	}
 	return []diagnosis{found("firewall", warn, "there are rules of ip6tables-legacy besides, which doctor cannot read").
-		because("They may drop IPv6, too.", "look with ip6tables-legacy-save; move them: ip6tables-legacy-save | ip6tables-nft-restore, then ip6tables-legacy -F")}
+		because("They may drop IPv6, too. Look with ip6tables-legacy-save; the command moves them to where doctor reads.", "ip6tables-legacy-save | ip6tables-nft-restore --noflush && ip6tables-legacy -P INPUT ACCEPT && ip6tables-legacy -P OUTPUT ACCEPT && ip6tables-legacy -P FORWARD ACCEPT && ip6tables-legacy -F")}
 }
 
 // wantedPorts are the ports that clients of the tunnel come to, each once; of a range its ends.

@@ -32,7 +32,7 @@ func checkKernel(_ context.Context, p *patient) []diagnosis {
 			because("Whether a tunnel can be made of it cannot be seen.", asRoot)}
 	}
 	return []diagnosis{found("kernel", bad, "neither /dev/net/tun (%v) nor the module sit is there", cause(err)).
-		because("Without one of them there is no tunnel.", "modprobe sit || modprobe tun; in a container, pass /dev/net/tun and CAP_NET_ADMIN in")}
+		because("Without one of them there is no tunnel. Where this is a container, pass /dev/net/tun and CAP_NET_ADMIN in.", "modprobe sit || modprobe tun")}
 }
 
 // asRoot is the fix of what only root sees.
@@ -136,7 +136,7 @@ func checkAddress(_ context.Context, p *patient) []diagnosis {
 			because("What depends on it cannot be looked at.", asRoot)}
 	}
 	if p.tunnel == nil {
-		return []diagnosis{found("address", warn, "no tunnel stands").because("What depends on it cannot be looked at.", "genkan run, or genkan tunnel up")}
+		return []diagnosis{found("address", warn, "no tunnel stands").because("What depends on it cannot be looked at. For the tunnel without listeners: genkan tunnel up.", "systemctl start genkan")}
 	}
 	link, err := netlink.LinkByName(p.tunnel.Interface)
 	if err != nil {

@@ -32,7 +32,7 @@ func checkListeners(_ context.Context, p *patient) []diagnosis {
 			continue
 		}
 		all = append(all, found("ports", bad, "another program listens on %s", l).
-			because("Genkan cannot start beside it.", fmt.Sprintf("ss -lnp 'sport = :%d' names it; stop it, or let it listen on 127.0.0.1 and put Genkan before it", l.Port)))
+			because("Genkan cannot start beside it. The command names it: stop it, or let it listen on 127.0.0.1 and put Genkan before it.", fmt.Sprintf("ss -lnp 'sport = :%d'", l.Port)))
 	}
 	if len(all) == 0 {
 		start := "systemctl start genkan"

@@ -52,8 +52,8 @@ func checkSysctls(_ context.Context, p *patient) []diagnosis {
 		for _, s := range p.plan.Services() {
 			for _, b := range s.To {
 				if b.Addr.IsValid() && only6(b.Addr.String(), b.Port) {
-					say(bad, only, "1", "The server behind "+b.String()+" of "+s.Name+" listens on [::] and gets no IPv4 by that: Genkan cannot reach it.",
-						set(only, "0")+"; then restart that server, or let it listen on "+b.String())
+					say(bad, only, "1", "The server behind "+b.String()+" of "+s.Name+" listens on [::] and gets no IPv4 by that: Genkan cannot reach it. Restart it after the fix, or let it listen on "+b.String()+".",
+						set(only, "0"))
 				}
 			}
 		}
