@@ -7,6 +7,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/miekg/dns"
 	"github.com/spf13/cobra"
 
 	"genkan/acl"
@@ -92,7 +93,8 @@ func describe(r sixrd.Request, prefix, ipv4 string, mask int, relays []string) (
 	if err := tunnel.CheckInterface(r.Interface); err != nil {
 		return sixrd.Sheet{}, err
 	}
-	if strings.ContainsFunc(r.Host, func(c rune) bool { return !strings.ContainsRune(ownerRunes, unicode.ToLower(c)) }) {
+	_, named := dns.IsDomainName(r.Host)
+	if r.Host != "" && !named || strings.ContainsFunc(r.Host, func(c rune) bool { return !strings.ContainsRune(ownerRunes, unicode.ToLower(c)) }) {
 		return sixrd.Sheet{}, fmt.Errorf("--host %q: not a name; write one like \"www\" or \"www.example.jp.\"", r.Host)
 	}
 	return sixrd.Describe(r)
