@@ -70,7 +70,7 @@ func (c *collector) tune() {
 func percentOf(live uint64, sparing bool) int {
 	live = max(live, 1<<20)
 	if sparing {
-		return int(max(30, 100*(max(live, sparedHeap)-live)/live))
+		return int(max(35, 100*(max(live, sparedHeap)-live)/live))
 	}
 	return int(max(100, 100*garbageRoom/live))
 }

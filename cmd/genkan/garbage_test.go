@@ -20,8 +20,8 @@ func TestPercentOf(t *testing.T) {
 		{16 * mib, false, 100},
 		{500 * mib, false, 100},
 		{36 * mib, true, 300},
-		{110 * mib, true, 30},
-		{500 * mib, true, 30},
+		{110 * mib, true, 35},
+		{500 * mib, true, 35},
 	} {
 		if got := percentOf(row.live, row.sparing); got != row.want {
 			t.Errorf("%d MiB alive, sparing %v: %d, want %d", row.live/mib, row.sparing, got, row.want)

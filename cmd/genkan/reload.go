@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -103,7 +104,7 @@ type reloadDone struct {
 // reload puts the file as it is now in the place of what runs, all of it or nothing, and says what differs.
 func (f *front) reload(ctx context.Context, dryRun bool) ([]string, error) {
 	defer f.garbage.spare()()
-	plan, err := f.load()
+	plan, err := f.load(true)
 	if err == nil {
 		err = f.mayRetunnel(plan.Tunnel)
 	}
@@ -111,12 +112,29 @@ func (f *front) reload(ctx context.Context, dryRun bool) ([]string, error) {
 		return nil, err
 	}
 	diff := f.plan.Diff(plan)
+	if dryRun || slices.ContainsFunc(diff, reachesOut) {
+		if err := plan.Judge(); err != nil {
+			return nil, err
+		}
+	}
 	if dryRun {
 		return diff, nil
 	}
 	f.notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
 	defer f.notify(daemon.SdNotifyReady)
-	return diff, f.replace(ctx, plan)
+	err = f.replace(ctx, plan)
+	if err == nil {
+		return diff, nil
+	}
+	if mistakes := plan.Judge(); mistakes != nil { // with their places
+		err = mistakes
+	}
+	return diff, err
+}
+
+// reachesOut tells a difference that is carried out before the proxy has the plan, and would have to be taken back.
+func reachesOut(difference string) bool {
+	return strings.HasSuffix(difference, "[tunnel]") || strings.HasSuffix(difference, "[admin]")
 }
 
 // logged logs how a reload went.

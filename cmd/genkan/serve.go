@@ -110,7 +110,7 @@ func (f *front) raise(ctx context.Context) error {
 		return errors.Join(err, f.lower(ctx))
 	}
 	if learns(f.plan.Tunnel) {
-		plan, err := f.load()
+		plan, err := f.load(false)
 		if err != nil {
 			return errors.Join(err, f.lower(ctx))
 		}

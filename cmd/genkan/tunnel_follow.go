@@ -12,8 +12,8 @@ import (
 )
 
 // load reads the configuration again, with what the tunnel that stands has found out.
-func (f *front) load() (*config.Plan, error) {
-	opt := config.Options{Limits: f.plan.Env.Limits, Log: f.log}
+func (f *front) load(unjudged bool) (*config.Plan, error) {
+	opt := config.Options{Limits: f.plan.Env.Limits, Log: f.log, Unjudged: unjudged}
 	if f.tunnel != nil && f.plan.Tunnel.Kind != tunnel.Kind6in4 {
 		opt.Stands = stands(f.tunnel.Status())
 	}
@@ -51,7 +51,7 @@ func learns(t *tunnel.Config) bool {
 func (f *front) moved(c tunnel.Change) {
 	plan := f.plan
 	if learns(plan.Tunnel) {
-		next, err := f.load()
+		next, err := f.load(false)
 		if err != nil {
 			f.log.Error("the configuration cannot be read again for the tunnel's 6rd domain; rules on 6rd addresses keep the one before", "error", err)
 		} else {
@@ -112,7 +112,7 @@ func (f *front) retunnel(ctx context.Context, plan *config.Plan) (next *config.P
 	}
 	undo = func() error { return apply(*f.plan.Tunnel) }
 	if learns(plan.Tunnel) {
-		if plan, err = f.load(); err != nil {
+		if plan, err = f.load(false); err != nil {
 			return nil, undo, errors.Join(err, undo())
 		}
 	}

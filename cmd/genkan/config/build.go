@@ -43,6 +43,8 @@ type Options struct {
 	// not known. With dhcp = true such rules then match nobody.
 	Stands *tunnel.Config
 	Log    *slog.Logger // of what happens to list files later; nil discards
+	// Unjudged leaves out what only the proxy can say of a plan, for who gives it to the proxy at once, and then asks Judge.
+	Unjudged bool
 }
 
 // Load reads, checks and builds the configuration in a file. It touches neither the network nor the host, and
@@ -50,7 +52,7 @@ type Options struct {
 func Load(file string, opt Options) (*Plan, error) {
 	r := newReport()
 	plan := planOf(r, file, opt)
-	if len(r.mistakes) == 0 {
+	if len(r.mistakes) == 0 && !opt.Unjudged {
 		judge(r, plan)
 	}
 	if err := r.err(); err != nil {
@@ -68,6 +70,13 @@ func planOf(r *report, file string, opt Options) *Plan {
 	plan := k.build()
 	plan.Chosen = r.sorted(k.chosen)
 	return plan
+}
+
+// Judge says what the proxy has against a plan that was loaded unjudged, as Load does.
+func (p *Plan) Judge() error {
+	r := newReport()
+	judge(r, p)
+	return r.err()
 }
 
 // judge is parts for a plan of planOf. Where a mistake stands is looked for only when there is one.
