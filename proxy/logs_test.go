@@ -183,7 +183,7 @@ func TestAccessLogOfUDP(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "access.log")
 	to := startUDPBackend(t, echoDatagram)
 	s := start(t, Config{Forwards: []Forward{{
-		Name: "dns", Listen: mustListen(t, "udp/127.0.0.1:0"), To: mustBackend(t, to), Access: acl.AllowAll(), Idle: 50 * time.Millisecond,
+		Name: "dns", Listen: mustListen(t, "udp/127.0.0.1:0"), To: mustBackend(t, to), Access: acl.AllowAll(), Idle: time.Second,
 		AccessLog: accesslog.Spec{To: path, Format: accesslog.JSON},
 	}}})
 	conn, err := net.Dial("udp", s.at(t, "127.0.0.1"))

@@ -133,14 +133,15 @@ func checkReset(t *testing.T, c net.Conn) {
 }
 
 func TestLimits(t *testing.T) {
+	const span = 400 * time.Millisecond // a byte has to get through in it on a busy machine, too
 	rows := []struct {
 		name string
 		Options
 		want Reason
 	}{
-		{"idle", Options{Idle: 200 * time.Millisecond}, Idle},
-		{"lifetime", Options{Lifetime: 200 * time.Millisecond, Idle: -1}, Lifetime},
-		{"shorter", Options{Lifetime: time.Hour, Idle: 200 * time.Millisecond}, Idle},
+		{"idle", Options{Idle: span}, Idle},
+		{"lifetime", Options{Lifetime: span, Idle: -1}, Lifetime},
+		{"shorter", Options{Lifetime: time.Hour, Idle: span}, Idle},
 	}
 	each(t, func(t *testing.T, e *Engine, entrance string) {
 		for _, row := range rows {
@@ -161,10 +162,10 @@ func TestLimits(t *testing.T) {
 // A stream that moves bytes now and then is not idle, in whichever direction.
 func TestBusyIsNotIdle(t *testing.T) {
 	each(t, func(t *testing.T, e *Engine, entrance string) {
-		r := startStream(t, e, entrance, Options{Idle: 500 * time.Millisecond})
-		ticker := time.NewTicker(200 * time.Millisecond)
+		r := startStream(t, e, entrance, Options{Idle: time.Second})
+		ticker := time.NewTicker(250 * time.Millisecond)
 		defer ticker.Stop()
-		for range 5 {
+		for range 6 {
 			<-ticker.C
 			mustWrite(t, r.backend, "x")
 			mustRead(t, r.client, "x")
