@@ -9,7 +9,8 @@ demo: build     ## the whole thing in network namespaces on this machine
 	./bin/genkan demo
 
 test: setup lint ## everything that is proven; the parts with the race detector
-	$(GO) test -race -timeout 30m $$($(GO) list ./... | grep -v '/integration$$')
+	$(GO) test -race -timeout 30m $$($(GO) list ./... | grep -Ev '/integration(/kernel)?$$')
+	$(GO) test -timeout 30m ./integration/kernel
 	$(GO) test -timeout 30m ./integration
 
 test-kernel: setup ## the tunnel against the sit of real Linux kernels, in a VM
