@@ -1,13 +1,18 @@
 package limit
 
 import (
+	"fmt"
 	"math/rand/v2"
+	"os"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 )
 
 // one is an attempt of a key under a bound.
@@ -256,19 +261,39 @@ func TestMemoryGoes(t *testing.T) {
 	for i := range uint64(1 << 20) {
 		table.Take(0, one(i*0x9e3779b97f4a7c15, 6, time.Minute))
 	}
-	freed := make(chan struct{})
-	runtime.AddCleanup(table.slab.mapped, func(done chan struct{}) { close(done) }, freed)
+	var starts []uintptr
+	for _, b := range table.slab.mapped.all {
+		starts = append(starts, uintptr(unsafe.Pointer(unsafe.SliceData(b))))
+	}
+	if len(starts) < 4 || !isMapped(t, starts[0]) {
+		t.Fatalf("%d mappings, want some that can be seen", len(starts))
+	}
+	runtime.KeepAlive(table)
 	table = nil
-	for deadline := time.After(time.Minute); ; {
+	for deadline := time.After(time.Minute); slices.ContainsFunc(starts, func(at uintptr) bool { return isMapped(t, at) }); {
 		runtime.GC()
 		select {
-		case <-freed:
-			return
 		case <-deadline:
-			t.Fatal("the mappings of a table that nobody has are still held")
+			t.Fatal("the mappings of a table that nobody has are still there")
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
+}
+
+// isMapped reports whether an address is one of this process.
+func isMapped(t *testing.T, at uintptr) bool {
+	t.Helper()
+	maps, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(maps)) {
+		var first, end uintptr
+		if _, err := fmt.Sscanf(line, "%x-%x ", &first, &end); err == nil && first <= at && at < end {
+			return true
+		}
+	}
+	return false
 }
 
 func heap() uint64 {
