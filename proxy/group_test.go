@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"genkan/acl"
+	"genkan/proxy/descriptors"
 	"genkan/proxy/proxyproto"
 )
 
@@ -230,9 +231,9 @@ func TestChecks(t *testing.T) {
 		to:          mustBackend(t, to),
 		groupTraits: groupTraits{check: Check{Interval: time.Millisecond, Send: "PING", Expect: "+PONG", Rise: 2, Fall: 3}},
 	})
-	var zero guard
+	any := guard{bounds: descriptors.Now()}
 	dial := func(ctx context.Context, to netip.AddrPort) (*net.TCPConn, error) {
-		return zero.dialTCP(ctx, to, source{})
+		return any.dialTCP(ctx, to, source{})
 	}
 	g.start(context.Background(), dial, nil)
 	defer g.close()

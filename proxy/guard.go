@@ -6,21 +6,23 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"genkan/proxy/descriptors"
 )
 
 // A guard decides which addresses may be dialled. It judges the address that
 // is really connected to, after all name resolution, so that no answer of a
 // resolver leads to ourselves or into a cloud's metadata service.
-// The zero guard lets every IPv4 address pass but the forbidden ones.
+// The zero guard lets every IPv4 address pass but the forbidden ones, and has no
+// descriptors to dial with.
 type guard struct {
-	allowed []netip.Prefix // nil: not limited
-	own     []endpoint     // our listeners and the admin address
-	most    int32          // sockets have lower numbers; 0: not looked at
+	allowed []netip.Prefix     // nil: not limited
+	own     []endpoint         // our listeners and the admin address
+	bounds  descriptors.Bounds // of sockets; zero: there are none to be had
 }
 
 var errNotIPv4 = errors.New("backends are IPv4 only")
@@ -73,18 +75,6 @@ func (g *guard) control(_ context.Context, network, address string, raw syscall.
 	return g.check(network[:3], addr)
 }
 
-// affords fails for a socket that would take one of the last descriptors.
-func (g *guard) affords(raw syscall.RawConn) error {
-	var fits bool
-	if err := raw.Control(func(fd uintptr) { fits = g.most == 0 || int32(fd) < g.most }); err != nil {
-		return err
-	}
-	if !fits {
-		return os.NewSyscallError("socket", unix.EMFILE)
-	}
-	return nil
-}
-
 // A dialFunc connects to a backend.
 type dialFunc func(context.Context, netip.AddrPort) (*net.TCPConn, error)
 
@@ -111,7 +101,7 @@ func (g *guard) dial(ctx context.Context, network string, to netip.AddrPort, fro
 			if err := g.control(ctx, network, address, raw); err != nil {
 				return err
 			}
-			return errors.Join(g.affords(raw), from.prepare(raw))
+			return errors.Join(g.bounds.Control(network, address, raw), from.prepare(raw))
 		},
 	}
 	switch ip := from.addr.AsSlice(); {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"genkan/acl"
+	"genkan/proxy/descriptors"
 )
 
 func TestGuard(t *testing.T) {
@@ -54,7 +55,7 @@ func TestGuard(t *testing.T) {
 
 // The check is of the address really dialled.
 func TestGuardInDialer(t *testing.T) {
-	g := guard{allowed: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}
+	g := guard{allowed: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, bounds: descriptors.Now()}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	conn, err := g.dialTCP(ctx, netip.MustParseAddrPort(startBackend(t, echo)), source{})

@@ -366,7 +366,7 @@ func (st *state) addListener(l Listener, errs *faults) {
 // name leads is its owner's affair, who could refuse each reload by it: that is
 // judged when it is dialled.
 func (st *state) addGuard(errs *faults) {
-	st.guard.most = descriptors.Now().Serve
+	st.guard.bounds = descriptors.Now()
 	if st.config.Backends != nil {
 		st.guard.allowed = []netip.Prefix{}
 	}

@@ -88,9 +88,8 @@ func askLocal(fd int) error {
 // Connect makes a Socket that is connected to an IPv4 address.
 func (ls *Loops) Connect(to netip.AddrPort, from Source, h Handler) (*Socket, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err == nil && int32(fd) >= ls.bounds.Serve {
-		unix.Close(fd)
-		err = unix.EMFILE
+	if err == nil {
+		err = ls.bounds.Take(fd)
 	}
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)

@@ -8,6 +8,9 @@ package descriptors
 
 import (
 	"math"
+	"os"
+	"slices"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,6 +41,33 @@ func Now() Bounds {
 func under(most int32) Bounds {
 	serve := most - min(keptBack, most/8)
 	return Bounds{Accept: serve - min(keptForIn, most/8), Serve: serve}
+}
+
+// Affords reports whether a descriptor may serve a client.
+func (b Bounds) Affords(fd int) bool { return int64(fd) < int64(b.Serve) }
+
+// Take is for descriptors that were just made, to serve a client: where one is
+// of those kept back, it closes them all and fails with EMFILE.
+func (b Bounds) Take(fds ...int) error {
+	if b.Affords(slices.Max(fds)) {
+		return nil
+	}
+	for _, fd := range fds {
+		unix.Close(fd)
+	}
+	return unix.EMFILE
+}
+
+// Control refuses a socket that is kept back, for [net.Dialer].
+func (b Bounds) Control(_, _ string, raw syscall.RawConn) error {
+	affords := false
+	if err := raw.Control(func(fd uintptr) { affords = b.Affords(int(fd)) }); err != nil {
+		return err
+	}
+	if !affords {
+		return os.NewSyscallError("socket", unix.EMFILE)
+	}
+	return nil
 }
 
 // Next returns the number that a new descriptor would have now, MaxInt32 where

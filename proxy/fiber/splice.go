@@ -31,13 +31,12 @@ func (l *Loop) takePipe() (kernelPipe, error) {
 		return p, nil
 	}
 	var fds [2]int
-	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
-		return kernelPipe{}, os.NewSyscallError("pipe2", err)
+	err := unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_NONBLOCK)
+	if err == nil {
+		err = l.bounds.Take(fds[:]...)
 	}
-	if int32(max(fds[0], fds[1])) >= l.bounds.Serve {
-		closeFD(int32(fds[0]))
-		closeFD(int32(fds[1]))
-		return kernelPipe{}, os.NewSyscallError("pipe2", unix.EMFILE)
+	if err != nil {
+		return kernelPipe{}, os.NewSyscallError("pipe2", err)
 	}
 	// A user over his pipe-user-pages-soft keeps the size that he got.
 	l.lent++

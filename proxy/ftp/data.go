@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"genkan/proxy/descriptors"
 )
 
 // maxData bounds the data connections of one session that live at once, or are
@@ -198,7 +200,7 @@ func (s *session) awaitServer(ctx context.Context, o *activeOffer) *net.TCPConn 
 // connectClient opens the other half of an active data connection, from the
 // address that the client knows.
 func (s *session) connectClient(server *net.TCPConn, to netip.AddrPort) {
-	dialer := net.Dialer{Timeout: s.DataWait, LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(s.Door, 0))}
+	dialer := net.Dialer{Timeout: s.DataWait, LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(s.Door, 0)), Control: descriptors.Now().Control}
 	dialer.SetMultipathTCP(false)
 	conn, err := dialer.DialContext(s.ctx, "tcp", to.String())
 	if err != nil {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"genkan/proxy/descriptors"
 )
 
 // A dialing is a stream's state while the backend has not answered yet.
@@ -35,7 +37,7 @@ func (l *loop) connect(s *Stream) bool {
 			l.abort(s, Result{Reason: Refused})
 			return false
 		}
-		fd, err := dialSocket(p, l.engine.bounds.Serve)
+		fd, err := dialSocket(p, l.engine.bounds)
 		if err == nil {
 			s.ends[1] = end{fd: fd, flags: mute | nagled}
 			s.dial.begun = time.Now()
@@ -137,12 +139,11 @@ func (l *loop) greet(s *Stream) bool {
 	return true
 }
 
-// dialSocket makes a socket that connects to p.Backend, with a number below most.
-func dialSocket(p *Plan, most int32) (int32, error) {
+// dialSocket makes a socket that connects to p.Backend, if there is one to be had within the bounds.
+func dialSocket(p *Plan, within descriptors.Bounds) (int32, error) {
 	fd, err := tcpSocket(p.Backend.Addr())
-	if err == nil && fd >= most {
-		closeFD(fd)
-		err = unix.EMFILE
+	if err == nil {
+		err = within.Take(int(fd))
 	}
 	if err != nil {
 		return -1, fmt.Errorf("connect to %s: %w", p.Backend, os.NewSyscallError("socket", err))

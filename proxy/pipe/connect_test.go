@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math"
 	"net"
 	"net/netip"
 	"strings"
@@ -16,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"genkan/proxy/descriptors"
 )
 
 // refusing returns an address that nobody listens on.
@@ -466,7 +467,7 @@ func (b *lockedBuffer) String() string {
 // does so with TCP_NODELAY.
 func TestNoDelayFromTheSecondWrite(t *testing.T) {
 	ln := mustListen(t, "127.0.0.1:0")
-	fd, err := dialSocket(&Plan{Backend: ln.Addr().(*net.TCPAddr).AddrPort()}, math.MaxInt32)
+	fd, err := dialSocket(&Plan{Backend: ln.Addr().(*net.TCPAddr).AddrPort()}, descriptors.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -75,7 +75,7 @@ func newLoop(e *Engine, cfg Config) (*loop, error) {
 		wake:      wake,
 		epoch:     time.Now(),
 		scratch:   newBuffer(e.buffer),
-		pipes:     pipePool{limit: cfg.Pipes, most: e.bounds.Serve},
+		pipes:     pipePool{limit: cfg.Pipes, bounds: e.bounds},
 		listeners: make(map[int32]*Listener),
 	}
 	if err := l.watch(int32(wake), aboutWake, int32(wake), unix.EPOLLIN); err != nil {

@@ -2,6 +2,8 @@ package pipe
 
 import (
 	"golang.org/x/sys/unix"
+
+	"genkan/proxy/descriptors"
 )
 
 // pipeSize is asked for each pipe: so much may be under way in a direction.
@@ -15,10 +17,10 @@ type pipePair struct {
 
 // A pipePool is a loop's pipes.
 type pipePool struct {
-	limit int
-	made  int
-	most  int32 // descriptors have lower numbers
-	spare []*pipePair
+	limit  int
+	made   int
+	bounds descriptors.Bounds
+	spare  []*pipePair
 }
 
 // take returns an empty pipe. Nil: there are none to be had now.
@@ -32,12 +34,7 @@ func (p *pipePool) take() *pipePair {
 		return nil
 	}
 	var fds [2]int
-	if unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_NONBLOCK) != nil {
-		return nil
-	}
-	if int32(max(fds[0], fds[1])) >= p.most {
-		closeFD(int32(fds[0]))
-		closeFD(int32(fds[1]))
+	if unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_NONBLOCK) != nil || p.bounds.Take(fds[:]...) != nil {
 		return nil
 	}
 	// A user over his pipe-user-pages-soft keeps the size that he got.
